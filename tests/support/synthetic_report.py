@@ -9,9 +9,8 @@ import pandas as pd
 
 from fute.csv_files import read_texts
 from fute.paper.cells import REFERENCE_ROWS
-from fute.paper.efficiency import CALL_COLUMNS, call_counts, cost_table, embedding_times
+from fute.paper.efficiency import CALL_COLUMNS, as_pages, call_counts, cost_table, embedding_times
 from fute.paper.report import ReportContext
-from fute.paper.report_costs import Costs
 from fute.paper.report_llm import LlmResults
 from fute.paper.report_parts import ReportFigure
 from fute.paper.table3 import METHODS
@@ -24,7 +23,7 @@ DATASETS = {"sa": ("rotten-tomatoes", "sst2", "imdb"), "nli": ("wanli", "cb", "a
 CLASSES = {"sa": ("positive", "negative"), "nli": ("entailment", "neutral", "contradiction")}
 
 
-def synthetic_costs() -> Costs:
+def synthetic_costs() -> dict[str, pd.DataFrame]:
     """Two LLMs, three prompts, three datasets of 50 rows, 100 texts; a call reads 30 tokens and takes 0.5 s."""
     calls = [
         [model, "sa", prompt, corpus, texts, 30 * texts, 0]
@@ -35,7 +34,7 @@ def synthetic_costs() -> Costs:
     batches = pd.DataFrame([["s", "tupate", 9, 270.0]], columns=["surrogate", "method", "vectors", "seconds"])
     counts = call_counts(pd.DataFrame(calls, columns=CALL_COLUMNS), {"m-one": 0.5, "m-two": 0.5})
     times = embedding_times(batches)
-    return Costs(embeddings=times, calls=counts, costs=cost_table(counts, times))
+    return as_pages(times, counts, cost_table(counts, times))
 
 
 def synthetic_table3(models: tuple[str, ...], seed: int = 0) -> pd.DataFrame:

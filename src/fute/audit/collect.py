@@ -93,8 +93,7 @@ class _Collector:
             self.unrecorded[name] = str(error)
             return []
         self.sidecars[name] = sidecar
-        inputs = [source.path for source in sidecar.record.inputs if source.path.startswith(f"{RESULTS}/")]
-        return [*inputs, batch_index(name)] if is_batch(name) else inputs
+        return [*sidecar.record.artifacts, *([batch_index(name)] if is_batch(name) else [])]
 
     def _entry(self, name: str, sidecar: Sidecar, digest: str) -> Entry:
         job = self.producers.get(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,7 +100,9 @@ class Execution:
 def executions(manifest: Manifest, results: ResultsFolder) -> list[Execution]:
     """All runs of steps, each after those that made its inputs. Raises RecordMoved."""
     known: dict[str, Execution] = {}
-    for name, entry, sidecar in _records(manifest, results):
+    for name in manifest.downstream_order():
+        entry = manifest.entries[name]
+        sidecar = _listed_sidecar(manifest, results, name)
         inputs = [source.model_dump() for source in entry.inputs]
         done = [entry.rule, entry.wildcards, entry.step, entry.params_sha256, entry.seeds, inputs]
         # a finished batch has no wildcards: its name tells it from another batch with the same inputs
@@ -114,16 +116,13 @@ def executions(manifest: Manifest, results: ResultsFolder) -> list[Execution]:
     return list(known.values())
 
 
-def _records(manifest: Manifest, results: ResultsFolder) -> Iterator[tuple[str, Entry, Sidecar]]:
-    for name in manifest.downstream_order():
-        entry = manifest.entries[name]
-        try:
-            sidecar, digest = read_sidecar(results, name)
-        except RecordError as error:
-            raise RecordMoved(f"{error}; for details run: fute audit verify") from None
-        if digest != entry.sidecar_sha256:
-            raise RecordMoved(
-                f"{name}{SIDECAR}: is not the sidecar that the manifest lists; make the manifest again: "
-                "fute audit manifest"
-            )
-        yield name, entry, sidecar
+def _listed_sidecar(manifest: Manifest, results: ResultsFolder, name: str) -> Sidecar:
+    try:
+        sidecar, digest = read_sidecar(results, name)
+    except RecordError as error:
+        raise RecordMoved(f"{error}; for details run: fute audit verify") from None
+    if digest != manifest.entries[name].sidecar_sha256:
+        raise RecordMoved(
+            f"{name}{SIDECAR}: is not the sidecar that the manifest lists; make the manifest again: fute audit manifest"
+        )
+    return sidecar

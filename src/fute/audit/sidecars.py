@@ -72,6 +72,11 @@ class Record(Strict):
     image: Sha256 | None = None
     semantic_sha256: Sha256 | None = None
 
+    @property
+    def artifacts(self) -> list[str]:
+        """Inputs that are artifacts, too."""
+        return [source.path for source in self.inputs if source.path.startswith(f"{RESULTS}/")]
+
 
 class RunFacts(BaseModel):
     """Block `run`: facts of one run, as far as known: time, cost (seconds and MB), hardware, software.

@@ -81,7 +81,7 @@ def moved_inputs(record: Record, entries: Mapping[str, Entry]) -> Iterator[str]:
 def changed_inputs(record: Record, job: Job) -> Iterator[str]:
     """Artifacts that only the planned job or only the recorded one reads."""
     planned = {name for name in job.inputs if name.startswith(f"{RESULTS}/")}
-    recorded = {source.path for source in record.inputs if source.path.startswith(f"{RESULTS}/")}
+    recorded = set(record.artifacts)
     yield from (f"config: {name} was no input, and is one" for name in sorted(planned - recorded))
     yield from (f"config: {name} was an input, and is none" for name in sorted(recorded - planned))
 

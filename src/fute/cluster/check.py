@@ -178,9 +178,11 @@ def check_home() -> Iterator[Finding]:
 
 def check_packages(pins: Path) -> Iterator[Finding]:
     """The packages of a list, at its versions. pins: lines `name==version`, some with a condition after `;`."""
+    from packaging.markers import Marker
+
     wrong = []
     for name, version, condition in re.findall(r"^([\w.-]+)==([^\s;]+)(?: ; (.*?))?\s*\\?$", pins.read_text(), re.M):
-        if condition and not _holds(condition):
+        if condition and not Marker(condition).evaluate():
             continue
         try:
             here = importlib.metadata.version(name)
@@ -194,12 +196,6 @@ def check_packages(pins: Path) -> Iterator[Finding]:
         yield Finding("fault", f"packages: {'; '.join(wrong[:3])}{more}", f"bash envs/install.sh .venv {pins}")
     else:
         yield Finding("ok", f"{python} and the packages of {pins}")
-
-
-def _holds(condition: str) -> bool:
-    from packaging.markers import Marker
-
-    return Marker(condition).evaluate()
 
 
 def check_steps(plan: Plan, *, node: bool = False) -> Iterator[Finding]:

@@ -309,12 +309,6 @@ def chosen(asked: str, partitions: Mapping[str, Partition]) -> dict[str, Partiti
     return {name: part for name, part in partitions.items() if (name in wanted if wanted else part.default)}
 
 
-def longest_minutes(asked: str, partitions: Mapping[str, Partition]) -> int | None:
-    """Longest time limit of the partitions that a job may run in; None: any."""
-    limits = [part.minutes for part in chosen(asked, partitions).values()]
-    return None if None in limits else max(limits, default=None)
-
-
 def most_memory(asked: str, partitions: Mapping[str, Partition]) -> int:
     """Megabytes of the largest node that a job may run on; 0: not known."""
     return max((part.memory_mb for part in chosen(asked, partitions).values()), default=0)
@@ -322,7 +316,8 @@ def most_memory(asked: str, partitions: Mapping[str, Partition]) -> int:
 
 def most_minutes(asked: Request, partitions: Mapping[str, Partition], accounts: Accounts | None) -> int | None:
     """Longest time that a job may ask for: by its partitions, its account and its QOS; None: any."""
-    limits = [longest_minutes(asked.slurm_partition, partitions)]
+    of_partitions = [part.minutes for part in chosen(asked.slurm_partition, partitions).values()]
+    limits = [None if None in of_partitions else max(of_partitions, default=None)]
     if accounts:
         limits.append(job_limits(asked, partitions, accounts).get(MINUTES))
     return min((limit for limit in limits if limit is not None), default=None)

@@ -144,24 +144,19 @@ def project(vectors: ArrayLike, seed: int = 42) -> Projection:
     if len(unit) < 2 or np.ptp(unit, axis=0).max() < ALIKE:
         nowhere = np.full((len(unit), 2), np.nan)
         return Projection(nowhere, nowhere, (float("nan"), float("nan")))
-    total = float(((unit - unit.mean(axis=0)) ** 2).sum())
-    flat = pca2(vectors)
-    shares = (flat**2).sum(axis=0) / total
-    mapped = tsne(vectors, seed) if len(unit) >= TSNE_VECTORS else np.full_like(flat, np.nan)
-    return Projection(mapped, flat, (float(shares[0]), float(shares[1])))
+    left, scale, _ = np.linalg.svd(unit - unit.mean(axis=0), full_matrices=False)
+    pca = _fix_signs(left[:, :2] * scale[:2])
+    shares = (pca**2).sum(axis=0) / float(((unit - unit.mean(axis=0)) ** 2).sum())
+    tsne = _tsne(unit, seed) if len(unit) >= TSNE_VECTORS else np.full_like(pca, np.nan)
+    return Projection(tsne, pca, (float(shares[0]), float(shares[1])))
 
 
-def tsne(vectors: ArrayLike, seed: int = 42) -> NDArray[np.float64]:
-    """t-SNE map (n, 2) of vectors (n, d), n >= 4, with perplexity min(30, (n - 1) / 3).
+def _tsne(unit: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    """t-SNE map (n, 2) of unit vectors (n, d), n >= 4, with perplexity min(30, (n - 1) / 3).
 
     The paper states no settings; here they are PCA start, automatic learning rate and 1,000 iterations. The method is
     the exact one, because figures have under 100 points, where the approximate one saves no time.
     """
-    unit = _unit(vectors)
-    if len(unit) < TSNE_VECTORS:
-        raise ValueError(f"t-SNE needs at least {TSNE_VECTORS} vectors, got {len(unit)}")
-    if np.ptp(unit, axis=0).max() < ALIKE:
-        raise ValueError("all vectors point the same way, so there is nothing to map")
     from sklearn.manifold import TSNE
 
     mapped = TSNE(
@@ -174,15 +169,6 @@ def tsne(vectors: ArrayLike, seed: int = 42) -> NDArray[np.float64]:
         random_state=seed,
     ).fit_transform(unit)
     return _fix_signs(mapped.astype(float))
-
-
-def pca2(vectors: ArrayLike) -> NDArray[np.float64]:
-    """First two principal components (n, 2) of the L2-normalised vectors (n, d), n and d at least 2."""
-    unit = _unit(vectors)
-    if min(unit.shape) < 2:
-        raise ValueError(f"two components need at least 2 vectors of 2 numbers, got shape {unit.shape}")
-    left, scale, _ = np.linalg.svd(unit - unit.mean(axis=0), full_matrices=False)
-    return _fix_signs(left[:, :2] * scale[:2])
 
 
 def _fix_signs(points: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -118,21 +118,16 @@ def _histogram_overlaps(
     given = {dataset: _shares(read_jsonl(train[dataset]), "label") for _, dataset in boxes}
     said = {box: _shares(read_jsonl(labels["/".join(box)]), "prediction") for box in boxes}
     return [
-        {"target": target, "model": model, "source": source, "cosine": _overlap(own, shares)}
+        {"target": target, "model": model, "source": source, "cosine": (own & shares).total()}
         for target, own in given.items()
         for (model, source), shares in said.items()
     ]
 
 
-def _shares(rows: Iterable[Mapping[str, Any]], name: str) -> dict[str, float]:
-    """Share of each value of a field."""
+def _shares(rows: Iterable[Mapping[str, Any]], name: str) -> Counter[str]:
+    """Share of each value of a field. The overlap of two, `(a & b).total()`, is 1 if they are equal."""
     counts = Counter(str(row[name]) for row in rows)
-    return {value: count / counts.total() for value, count in counts.items()}
-
-
-def _overlap(a: Mapping[str, float], b: Mapping[str, float]) -> float:
-    """Sum of the smaller shares: 1 for equal histograms, 0 for those without a common value."""
-    return sum(min(share, b.get(value, 0.0)) for value, share in a.items())
+    return Counter({value: count / counts.total() for value, count in counts.items()})
 
 
 def _measured(rows: Rows) -> Iterator[str]:

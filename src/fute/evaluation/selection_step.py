@@ -79,10 +79,6 @@ def _mean(values: Iterable[float]) -> float:
     return float(np.mean(values)) if values else float("nan")
 
 
-def _without_zero_counts(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.drop(columns=[name for name in COUNTED if not frame[name].any()])
-
-
 def _similarity_scores(frame: pd.DataFrame, methods: Sequence[str], prompts: Sequence[str]) -> dict[str, np.ndarray]:
     scores = {}
     for column, suffix in SIMILARITY_ROWS.items():
@@ -158,8 +154,9 @@ def selection(
                 selections.append(table.frame.assign(category=category, model=model, dataset=dataset))
             averages.append(average_blocks(tables, **tested).assign(category=category, model=model))
     front = ["category", "model", "dataset", "method"]
+    performed = pd.DataFrame(performances)
     frames = {
-        performance: _without_zero_counts(pd.DataFrame(performances)),
+        performance: performed.drop(columns=[name for name in COUNTED if not performed[name].any()]),
         selected: pd.concat(selections, ignore_index=True),
         table3: pd.concat(averages, ignore_index=True),
     }

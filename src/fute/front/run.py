@@ -18,28 +18,20 @@ from fute.front.places import OWN_TEXTS, run_file, snakefile_folder
 from fute.llm.label_batch_step import SELF_SELECT
 from fute.plan import Plan
 
-CORES = ("--cores", "-c", "--jobs", "-j", "--profile", "--workflow-profile", "--executor", "-e", "--unlock")
-"""Arguments that say how many jobs run, or that none does."""
+CORES = ("--cores", "--jobs", "--profile", "--workflow-profile", "--executor", "--unlock")
+SHORT_CORES = ("-c", "-j", "-e")
+"""Arguments that say how many jobs run, or that none does; a value may follow after `=`, or after a short one."""
 
 
 def command(name: str, arguments: Sequence[str]) -> list[str]:
     """The command of a run. arguments: of Snakemake, which stand last. Raises FrontError, ConfigError."""
     path = run_file(name)
-    cores = [] if any(_names(argument, CORES) for argument in arguments) else ["--cores", "all"]
+    given = any(each.partition("=")[0] in CORES or each.startswith(SHORT_CORES) for each in arguments)
+    cores = [] if given else ["--cores", "all"]
     values = read_yaml(path)
     # the rest of a comparison's experiment is the paper's
     targets = [paths.PLANTED] if isinstance(values, dict) and values.get("lm") and "--" not in arguments else []
     return ["snakemake", "--configfile", str(path), *cores, *arguments, *(["--", *targets] if targets else [])]
-
-
-def _names(argument: str, options: Sequence[str]) -> bool:
-    """True if an argument is one of these options: `--cores`, `--cores=4`, `-c4`."""
-    return any(
-        argument == option
-        or argument.startswith(f"{option}=")
-        or (len(option) == 2 and argument.startswith(option) and not argument.startswith("--"))
-        for option in options
-    )
 
 
 def cost(path: Path, targets: Sequence[str]) -> str:

@@ -10,8 +10,7 @@ import pandas as pd
 from fute.artifacts import Step
 from fute.config.sections import Section
 from fute.csv_files import read_table
-from fute.evaluation.geometry import Projection
-from fute.paper.figures import FIGURES, Groups, coloured, draw_figure
+from fute.paper.figures import Groups, coloured, draw_figure
 
 
 class Drawing(Section):
@@ -54,16 +53,9 @@ def _draw(
     """The files of a figure by suffix. points, statistics: coordinates.csv and geometry.csv, or those of `lm_`."""
     selected = points[(points["method"] == drawing.method) & (points["view"] == drawing.view)]
     rows = statistics[(statistics["method"] == drawing.method) & (statistics["view"] == drawing.view)]
-    shares = rows.loc[rows["unit"] == "variance", "value"]
     printed = rows[~rows["unit"].isin(["variance", "prompt"])]
-    coords = Projection(
-        tsne=selected[["tsne_x", "tsne_y"]].to_numpy(),
-        pca=selected[["pca_x", "pca_y"]].to_numpy(),
-        explained=tuple(shares),
-    )
-    groups, models, names = (list(selected[column]) for column in FIGURES[drawing.figure][0].source)
     return draw_figure(
-        drawing.figure, coords, groups, models, names,
+        drawing.figure, selected, rows.loc[rows["unit"] == "variance", "value"],
         statistics=dict(zip(printed["statistic"], printed["value"].astype(float), strict=True)),
         reasons=dict(zip(printed["statistic"], printed["reason"], strict=True)), note=note, categories=categories,
     )  # fmt: skip

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from fute.artifacts import csv_bytes
-from fute.evaluation.geometry import TSNE_VECTORS, Projection
+from fute.evaluation.geometry import TSNE_VECTORS
 from fute.paper.label_placement import LETTER, MARKER_RADIUS, merge_close, spread_labels
 from fute.paper.table3 import paper_models
 
@@ -133,24 +133,6 @@ def statistic_texts(statistics: Mapping[str, float], reasons: Mapping[str, str])
     return texts
 
 
-def _points(
-    look: Look, coords: Projection, groups: Sequence[str], models: Sequence[str], names: Sequence[str | int]
-) -> pd.DataFrame:
-    """One row per point: for the figure's CSV and its panels."""
-    group, model, name = look.columns
-    return pd.DataFrame(
-        {
-            group: list(groups),
-            model: list(models),
-            name: list(names),
-            "tsne_1": coords.tsne[:, 0],
-            "tsne_2": coords.tsne[:, 1],
-            "pca_1": coords.pca[:, 0],
-            "pca_2": coords.pca[:, 1],
-        }
-    )
-
-
 def _draw_panel(axes: Axes, look: Look, points: pd.DataFrame, view: str, shapes: Mapping[str, Shape]) -> None:
     for (group, model), rows in points.groupby(list(look.columns[:2]), sort=True):
         x, y, style_of = rows[f"{view}_1"], rows[f"{view}_2"], {"edgecolors": "white", "linewidths": 0.6}
@@ -219,7 +201,7 @@ def _footer(texts: Mapping[str, str], note: str, width: int) -> str:
 
 
 def _draw(
-    look: Look, points: pd.DataFrame, coords: Projection, texts: Mapping[str, str], note: str, named: bool
+    look: Look, points: pd.DataFrame, explained: Iterable[float], texts: Mapping[str, str], note: str, named: bool
 ) -> Figure:
     shapes = look.shapes(list(points[look.columns[1]]))
     size = look.size if named else (7.4, 4.2)
@@ -228,8 +210,8 @@ def _draw(
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     mapped = {"tsne": left, "pca": right}
-    for view, places, needed in (("tsne", coords.tsne, f"{TSNE_VECTORS}"), ("pca", coords.pca, "two different")):
-        if np.isnan(places).any() or not len(places):
+    for view, needed in (("tsne", f"{TSNE_VECTORS}"), ("pca", "two different")):
+        if points.empty or points[[f"{view}_1", f"{view}_2"]].isna().any(axis=None):
             reason, axes = f"not defined for fewer than {needed} vectors", mapped.pop(view)
             axes.text(0.5, 0.5, reason, color=MUTED, size=8, ha="center", va="center", transform=axes.transAxes)
     for view, axes in mapped.items():
@@ -238,7 +220,7 @@ def _draw(
         if named:
             _write_names(axes, look, points, view)
     _finish_panel(left, "t-SNE", ("", ""))
-    components = tuple(f"component {i} ({share:.0%})" for i, share in enumerate(coords.explained, start=1))
+    components = tuple(f"component {i} ({share:.0%})" for i, share in enumerate(explained, start=1))
     _finish_panel(right, "PCA", components if "pca" in mapped else ("", ""))
     _legend(figure, look, points, shapes)
     figure.supxlabel(_footer(texts, note, int(size[0] * 16)), x=0.012, ha="left", size=7, color=MUTED, linespacing=1.5)
@@ -254,10 +236,8 @@ def image_bytes(figure: Figure, suffix: str) -> bytes:
 
 def draw_figure(
     figure: str,
-    coords: Projection,
-    groups: Sequence[str],
-    models: Sequence[str],
-    names: Sequence[str | int],
+    coordinates: pd.DataFrame,
+    explained: Iterable[float],
     *,
     statistics: Mapping[str, float],
     reasons: Mapping[str, str] | None = None,
@@ -266,19 +246,20 @@ def draw_figure(
 ) -> dict[str, bytes]:
     """Draw one of `FIGURES`; return its files by suffix: `.pdf`, `.png`, and `.csv` with the points and statistics.
 
-    groups, models, names: one per point, n each: class of the dataset (`cr`, `qa`), model and dataset; or task
-    category, LLM and prompt number. categories: title and colour of each of these. statistics: values from the original
+    coordinates: rows of coordinates.csv or lm_coordinates.csv, one per point. explained: shares of variance of PCA's
+    two components. categories: title and colour of each category of prompts. statistics: values from the original
     space, printed below the panels; a NaN is printed as not defined, with its reason from `reasons`. note: line for a
     small run, else empty.
     Equal inputs give equal bytes.
     """
     look, named = FIGURES[figure]
     look = replace(look, groups=categories or {}) if look.groups is None else look
-    points = _points(look, coords, groups, models, names)
+    points = coordinates[[*look.source, "tsne_x", "tsne_y", "pca_x", "pca_y"]]
+    points = points.set_axis([*look.columns, "tsne_1", "tsne_2", "pca_1", "pca_2"], axis=1)
     texts = statistic_texts(statistics, reasons or {})
     # The user's own matplotlibrc must not affect the files.
     with style.context(["default", STYLE]):
-        drawn = _draw(look, points, coords, texts, note, named)
+        drawn = _draw(look, points, explained, texts, note, named)
         files = {suffix: image_bytes(drawn, suffix) for suffix in METADATA}
     header = "".join(f"# {name}: {text}\n" for name, text in texts.items())
     return files | {".csv": header.encode() + csv_bytes(points, exact=True)}

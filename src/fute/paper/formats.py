@@ -5,6 +5,7 @@ Each function takes a table as described in `cells`: (block, method) by (heading
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -37,14 +38,12 @@ _LATEX = {
 
 def escape_latex(text: str) -> str:
     """Escape a text so that LaTeX prints it unchanged."""
-    return "".join(_LATEX.get(character, character) for character in text)
+    return text.translate(str.maketrans(_LATEX))
 
 
 def escape_markdown(text: str) -> str:
     """Escape a text so that it neither ends a table cell nor starts markup."""
-    for character in "\\|*_`<>":
-        text = text.replace(character, "\\" + character)
-    return text
+    return re.sub(r"[\\|*_`<>]", r"\\\g<0>", text)
 
 
 def bold_cells(frame: pd.DataFrame) -> pd.DataFrame:
@@ -52,12 +51,6 @@ def bold_cells(frame: pd.DataFrame) -> pd.DataFrame:
     if all(pd.api.types.is_numeric_dtype(kind) for kind in frame.dtypes):
         return best_cells(frame)
     return pd.DataFrame(False, index=frame.index, columns=frame.columns)
-
-
-def _blocks(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """The rows of each block, in order."""
-    blocks = frame.index.get_level_values(0)
-    return [(block, frame[blocks == block]) for block in dict.fromkeys(blocks)]
 
 
 def _rows_name(frame: pd.DataFrame) -> str:
@@ -83,7 +76,7 @@ def _markdown_grid(frame: pd.DataFrame) -> str:
         *(escape_markdown(f"{heading} {metric}".strip()) for heading, metric in frame.columns),
     ]
     lines = ["| " + " | ".join(head) + " |", "| --- | --- |" + " ---: |" * len(frame.columns)]
-    for name, block in _blocks(shown):
+    for name, block in shown.groupby(level=0, sort=False):
         for position, ((_, method), cells) in enumerate(block.iterrows()):
             marks = bold.loc[(name, method)]
             values = [f"**{cell}**" if mark else cell for cell, mark in zip(cells, marks, strict=True)]
@@ -138,7 +131,7 @@ def _latex_head(frame: pd.DataFrame) -> Iterator[str]:
 def _latex_body(frame: pd.DataFrame) -> Iterator[str]:
     """The rows of each block under its name, reference rows after a small space."""
     shown, bold = text_frame(frame), bold_cells(frame)
-    for name, block in _blocks(shown):
+    for name, block in shown.groupby(level=0, sort=False):
         yield r"\midrule"
         yield rf"\multicolumn{{{len(frame.columns) + 1}}}{{l}}{{\textit{{{escape_latex(name)}}}}} \\"
         references = [method for _, method in block.index if method in REFERENCE_ROWS]
@@ -164,7 +157,7 @@ def print_table(frame: pd.DataFrame, console: Console, *, title: str) -> None:
         first = metric == frame[heading].columns[0]
         table.add_column(Text(f"{heading if first else ''}\n{metric}"), justify="right", no_wrap=True)
     shown, bold = text_frame(frame), bold_cells(frame)
-    for name, block in _blocks(shown):
+    for name, block in shown.groupby(level=0, sort=False):
         table.add_row(Text(name, style="bold"))
         for (_, method), cells in block.iterrows():
             marks = bold.loc[(name, method)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,10 +42,11 @@ def planted_figure(settings: PlantedFigureSettings, *, results: Path, similariti
     panels: list[Callable[[Axes], None]] = []
     for test, of_test in measured.groupby("test", sort=False):
         if "spearman" in set(of_test["measure"]):
-            for target in dict.fromkeys(rows.loc[rows["test"] == test, "target"]):
-                panels.append(_ladder_panel(measured, rows, str(test), target))
+            for target, ladder in rows[rows["test"] == test].groupby("target", sort=False):
+                own = of_test[of_test["target"] == target]
+                panels.append(partial(_draw_ladder, measured=own, rows=ladder, title=f"{test}: {target}"))
         else:
-            panels.append(_retrieval_panel(of_test[of_test["measure"] == "mrr"], str(test)))
+            panels.append(partial(_draw_retrieval, measured=of_test, title=test))
     with style.context(["default", STYLE]):
         lines = -(-len(panels) // COLUMNS)
         figure = Figure(figsize=(8.4, 3.6 * lines + 0.3), layout="constrained")
@@ -61,49 +63,42 @@ def planted_figure(settings: PlantedFigureSettings, *, results: Path, similariti
                 step.bytes(path, image_bytes(figure, path.suffix))
 
 
-def _ladder_panel(measured: pd.DataFrame, rows: pd.DataFrame, test: str, target: str) -> Callable[[Axes], None]:
-    own = rows[(rows["test"] == test) & (rows["target"] == target)].sort_values("quality", kind="stable")
-    results = measured[(measured["test"] == test) & (measured["target"] == target)]
+def _draw_ladder(axes: Axes, measured: pd.DataFrame, rows: pd.DataFrame, title: str) -> None:
+    """Similarity by quality. measured, rows: of one ladder, of planted.csv and planted_similarities.csv."""
+    rows = rows.sort_values("quality", kind="stable")
     # a correlation is not defined where a similarity is missing, or all are equal, or all qualities
-    results = results[results["value"].notna()]
-
-    def draw(axes: Axes) -> None:
-        for method, of_method in own.groupby("method", sort=False):
-            for similarity, line in SHOWN.items():
-                result = results[(results["method"] == method) & (results["similarity"] == similarity)]
-                if result.empty:
-                    continue
-                values = of_method[similarity].to_numpy(float)
-                numbers = result.iloc[0]
-                text = f"{row_name(str(method), similarity)}: {numbers['value']:z.2f}, p {p_text(numbers['p'])}"
-                values = (values - values.mean()) / values.std()
-                axes.plot(of_method["quality"], values, line, marker="o", ms=3, label=text)
-        axes.set(title=f"{test}: {target}", xlabel="quality, as made", ylabel="similarity, standardised")
-        if not axes.lines:
-            _say_nothing_is_defined(axes)
-            return
+    measured = measured[measured["value"].notna()]
+    for method, of_method in rows.groupby("method", sort=False):
+        for similarity, line in SHOWN.items():
+            result = measured[(measured["method"] == method) & (measured["similarity"] == similarity)]
+            if result.empty:
+                continue
+            values = of_method[similarity].to_numpy(float)
+            numbers = result.iloc[0]
+            text = f"{row_name(str(method), similarity)}: {numbers['value']:z.2f}, p {p_text(numbers['p'])}"
+            values = (values - values.mean()) / values.std()
+            axes.plot(of_method["quality"], values, line, marker="o", ms=3, label=text)
+    axes.set(title=title, xlabel="quality, as made", ylabel="similarity, standardised")
+    if axes.lines:
         axes.legend(fontsize=6, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+    else:
+        _say_nothing_is_defined(axes)
 
-    return draw
 
-
-def _retrieval_panel(measured: pd.DataFrame, test: str) -> Callable[[Axes], None]:
-    shown = measured[measured["similarity"].isin(SHOWN)].dropna(subset=["value"])
-
-    def draw(axes: Axes) -> None:
-        if shown.empty:
-            axes.set(title=test)
-            _say_nothing_is_defined(axes)
-            return
-        places = np.arange(len(shown))
-        errors = np.abs(shown[["lo", "hi"]].to_numpy(float).T - shown["value"].to_numpy(float))
-        axes.barh(places, shown["value"], xerr=errors, height=0.6, color="#9db8d9")
-        axes.axvline(shown["chance"].max(), color=MUTED, lw=0.8, ls=":")
-        names = [f"{row_name(row.method, row.similarity)}\np {p_text(row.p)}" for row in shown.itertuples()]
-        axes.set_yticks(places, names, fontsize=6)
-        axes.set(title=test, xlabel="mean reciprocal rank; dotted: by chance", xlim=(0, 1))
-
-    return draw
+def _draw_retrieval(axes: Axes, measured: pd.DataFrame, title: str) -> None:
+    """Mean reciprocal ranks. measured: rows of planted.csv of one test."""
+    shown = measured[(measured["measure"] == "mrr") & measured["similarity"].isin(SHOWN)].dropna(subset=["value"])
+    axes.set(title=title)
+    if shown.empty:
+        _say_nothing_is_defined(axes)
+        return
+    places = np.arange(len(shown))
+    errors = np.abs(shown[["lo", "hi"]].to_numpy(float).T - shown["value"].to_numpy(float))
+    axes.barh(places, shown["value"], xerr=errors, height=0.6, color="#9db8d9")
+    axes.axvline(shown["chance"].max(), color=MUTED, lw=0.8, ls=":")
+    names = [f"{row_name(row.method, row.similarity)}\np {p_text(row.p)}" for row in shown.itertuples()]
+    axes.set_yticks(places, names, fontsize=6)
+    axes.set(xlabel="mean reciprocal rank; dotted: by chance", xlim=(0, 1))
 
 
 def _say_nothing_is_defined(axes: Axes) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import pandas as pd
 
-from fute.paper.efficiency import CALLS, COSTS, EMBEDDINGS, as_pages
+from fute.paper.efficiency import CALLS, COSTS, EMBEDDINGS
 from fute.paper.grids import table_grid
 from fute.paper.report_parts import Section
 
@@ -23,17 +23,6 @@ _CAPTIONS = {
 }
 
 
-@dataclass(frozen=True)
-class Costs:
-    """embeddings, calls, costs: efficiency-{experiment}-{name}.csv in results/evaluation, from `embedding_times`,
-    `call_counts` and `cost_table` of `fute.paper.efficiency`; calls and costs are empty where no LLM is asked."""
-
-    embeddings: pd.DataFrame
-    calls: pd.DataFrame
-    costs: pd.DataFrame
-
-    def section(self, anchor: str, title: str) -> Section:
-        """The section of the page, with a table for each file that has rows."""
-        pages = as_pages(self.embeddings, self.calls, self.costs)
-        tables = [table_grid(page, _CAPTIONS[title]) for title, page in pages.items()]
-        return Section(anchor, title, tables=tables)
+def cost_section(anchor: str, title: str, pages: Mapping[str, pd.DataFrame]) -> Section:
+    """The section of the page. pages: its tables, as `fute.paper.efficiency.as_pages` lays them out."""
+    return Section(anchor, title, tables=[table_grid(page, _CAPTIONS[name]) for name, page in pages.items()])

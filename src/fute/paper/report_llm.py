@@ -12,7 +12,7 @@ from fute.paper.cells import best_cells
 from fute.paper.figures import coloured
 from fute.paper.grids import list_grid, prompt_grid, table_grid
 from fute.paper.interactive_map import Map
-from fute.paper.report_costs import Costs
+from fute.paper.report_costs import cost_section
 from fute.paper.report_maps import llm_maps
 from fute.paper.report_parts import ReportFigure, Section, named
 from fute.paper.similarity_warnings import similarity_warnings
@@ -78,6 +78,7 @@ class LlmResults:
     percent, coverage and shares as fractions. similarities and controls may have no rows. printed: the paper's
     Table 3, as for `table3.printed_frame`. titles: category -> its name, in the order of tables. coordinates: the
     file of this name there. colours: category -> its colour, None for the next that is free. prompts: id -> template.
+    costs: title -> table, from `efficiency.as_pages`.
     """
 
     table3: pd.DataFrame
@@ -87,7 +88,7 @@ class LlmResults:
     performance: pd.DataFrame
     similarities: pd.DataFrame
     controls: pd.DataFrame
-    costs: Costs
+    costs: Mapping[str, pd.DataFrame]
     figures: Sequence[ReportFigure]
     titles: Mapping[str, str]
     coordinates: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -118,7 +119,7 @@ def llm_sections(results: LlmResults) -> list[Section]:
         _similarity_section(results),
         _control_section(results),
         Section("figures", "Figures 4 and A2", figures=results.figures),
-        results.costs.section("efficiency", "What embeddings and prompts cost"),
+        cost_section("efficiency", "What embeddings and prompts cost", results.costs),
     ]
 
 

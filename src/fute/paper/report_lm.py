@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -12,7 +12,7 @@ from fute.paper.cells import best_cells
 from fute.paper.grids import list_grid, table_grid
 from fute.paper.interactive_map import Map
 from fute.paper.planted import COLUMNS, planted_cells
-from fute.paper.report_costs import Costs
+from fute.paper.report_costs import cost_section
 from fute.paper.report_maps import lm_maps
 from fute.paper.report_parts import ReportFigure, Section
 from fute.paper.similarity_warnings import similarity_warnings
@@ -61,14 +61,14 @@ class LmResults:
 
     tables: Table 1, and Table 2 if the run has domain targets. targets, direct: lm_targets.csv and lm_direct.csv in
     results/evaluation, in percent. similarities, coordinates: lm_similarities.csv and lm_coordinates.csv there.
-    planted: planted.csv there, None for a run without planted tests.
+    planted: planted.csv there, None for a run without planted tests. costs: title -> table, from `efficiency.as_pages`.
     """
 
     tables: Sequence[TransferTable]
     targets: pd.DataFrame
     direct: pd.DataFrame
     similarities: pd.DataFrame
-    costs: Costs
+    costs: Mapping[str, pd.DataFrame]
     figures: Sequence[ReportFigure]
     planted: pd.DataFrame | None = None
     planted_figures: Sequence[ReportFigure] = ()
@@ -81,12 +81,13 @@ class LmResults:
 
 def lm_sections(results: LmResults) -> list[Section]:
     """Sections of the experiment, in order."""
+    warnings = similarity_warnings(results.similarities, "target")
     return [
         *(section for table in results.tables for section in _table_sections(table, results.targets)),
         _direct_section(results.direct),
-        *_warning_sections(results.similarities),
+        *([Section("lm-similarities", "Similarities that cannot be trusted", warnings)] if warnings else []),
         Section("lm-figures", "Figures 3 and A1", figures=results.figures),
-        results.costs.section("lm-efficiency", "What the embeddings cost"),
+        cost_section("lm-efficiency", "What the embeddings cost", results.costs),
     ]
 
 
@@ -158,9 +159,3 @@ def _direct_section(direct: pd.DataFrame) -> Section:
         labels=_DIRECT_LABELS,
     )
     return Section("direct", "Direct scores beside the majority baseline", tables=[grid])
-
-
-def _warning_sections(similarities: pd.DataFrame) -> list[Section]:
-    """The section on vectors that do not exist or cannot be trusted; none where there are none."""
-    warnings = similarity_warnings(similarities, "target")
-    return [Section("lm-similarities", "Similarities that cannot be trusted", warnings)] if warnings else []

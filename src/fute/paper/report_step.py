@@ -13,13 +13,12 @@ import pandas as pd
 from fute.artifacts import Step
 from fute.config.sections import Section
 from fute.csv_files import benchmark_seconds, read_table, read_texts
-from fute.paper import transfer_tables
+from fute.paper.efficiency import as_pages
 from fute.paper.report import ReportContext, render_report
-from fute.paper.report_costs import Costs
 from fute.paper.report_llm import LlmResults
 from fute.paper.report_lm import LmResults, TransferTable
 from fute.paper.report_parts import ReportFigure
-from fute.paper.transfer_tables import LAYOUTS
+from fute.paper.transfer_tables import LAYOUTS, read_printed
 
 
 class LmTexts(Section):
@@ -64,10 +63,10 @@ def timings(folder: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["rule", "jobs", "seconds"])
 
 
-def costs(experiment: str, evaluation: Path) -> Costs:
-    """Read what the embeddings of an experiment, `lm` or `llm`, cost."""
+def costs(experiment: str, evaluation: Path) -> dict[str, pd.DataFrame]:
+    """Tables of what the embeddings of an experiment, `lm` or `llm`, cost."""
     names = ("embeddings", "calls", "costs")
-    return Costs(**{name: read_table(evaluation / f"efficiency-{experiment}-{name}.csv") for name in names})
+    return as_pages(*(read_table(evaluation / f"efficiency-{experiment}-{name}.csv") for name in names))
 
 
 def lm_results(texts: LmTexts, evaluation: Path, printed: Path) -> LmResults:
@@ -76,7 +75,7 @@ def lm_results(texts: LmTexts, evaluation: Path, printed: Path) -> LmResults:
     for name, text in texts.tables.items():
         cells = read_table(evaluation / f"{name}.csv")
         layout = LAYOUTS[name].of(cells)
-        paper = transfer_tables.read_printed(printed / f"{name}.csv", layout)
+        paper = read_printed(printed / f"{name}.csv", layout)
         transfer_results.append(
             TransferTable(layout=layout, title=text["title"], caption=text["caption"], cells=cells, printed=paper)
         )

@@ -15,7 +15,6 @@ from fute.paper.formats import to_csv, to_latex, to_markdown
 from fute.paper.similarity_warnings import table_note
 from fute.paper.transfer_tables import (
     LAYOUTS,
-    TransferLayout,
     above_paper,
     p_values,
     per_target,
@@ -58,37 +57,28 @@ def transfer_table(
     note = table_note(settings.note, read_table(similarities), "target")
     frame = above_paper(transfer_frame(ours, layout), read_printed(printed, layout))
     appendix = per_target(single, LAYOUTS[settings.table])
+    more = {
+        "95 % intervals": transfer_intervals(ours, layout),
+        "p-values against random rankings": p_values(ours, layout),
+        "Single targets": appendix,
+    }
+    page = [
+        to_markdown(frame, title=settings.title, caption=settings.caption, note=note, more=more).rstrip(),
+        per_target_caption(appendix),
+        "## What it shows",
+        _listed(transfer_sentences(ours, layout)),
+        "## Direct scores",
+        _listed(direct_sentences(read_table(direct))),
+    ]
     texts = {
         csv: to_csv(frame, layout.column_names),
-        markdown: _markdown(settings, ours, layout, frame, appendix, read_table(direct), note),
+        markdown: "\n\n".join(page) + "\n",
         latex: _latex(settings, frame, appendix, note),
     }
     inputs = [cells, targets, direct, similarities]
     with Step(__name__, settings=settings.model_dump(), inputs=[*inputs, printed]) as step:
         for path, text in texts.items():
             step.bytes(path, text.encode())
-
-
-def _markdown(
-    settings: TransferTableSettings, ours: pd.DataFrame, layout: TransferLayout, frame: pd.DataFrame,
-    appendix: pd.DataFrame, direct: pd.DataFrame, note: str,
-) -> str:  # fmt: skip
-    """The page. ours, direct: files of the evaluation. frame, appendix: the table, and that of single targets."""
-    more = {
-        "95 % intervals": transfer_intervals(ours, layout),
-        "p-values against random rankings": p_values(ours, layout),
-        "Single targets": appendix,
-    }
-    page = to_markdown(frame, title=settings.title, caption=settings.caption, note=note, more=more)
-    parts = [
-        page.rstrip(),
-        per_target_caption(appendix),
-        "## What it shows",
-        _listed(transfer_sentences(ours, layout)),
-        "## Direct scores",
-        _listed(direct_sentences(direct)),
-    ]
-    return "\n\n".join(parts) + "\n"
 
 
 def _latex(settings: TransferTableSettings, frame: pd.DataFrame, appendix: pd.DataFrame, note: str) -> str:

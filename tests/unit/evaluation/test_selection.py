@@ -12,7 +12,7 @@ from sklearn.metrics import f1_score, ndcg_score, silhouette_samples
 
 from fute.evaluation.controls import null_comparison, order_noise
 from fute.evaluation.correlation import spearman
-from fute.evaluation.geometry import label_shared_across, nearest, neighbour_purity, pca2, project, silhouette_by, tsne
+from fute.evaluation.geometry import label_shared_across, nearest, neighbour_purity, project, silhouette_by
 from fute.evaluation.metrics import best_rank, ndcg, ndcg_rows, performance_rate
 from fute.evaluation.permutation import choice_test, distinct, ndcg_test, orders_of, spearman_test
 from fute.evaluation.resampling import bootstrap_counts
@@ -624,7 +624,8 @@ def test_labels_shared_across_groups():
 
 def test_maps_are_deterministic_and_separate_clusters():
     vectors, labels = clusters(size=22)  # 66 points, as in Figure 3
-    for mapped in (tsne(vectors), pca2(vectors)):
+    maps = project(vectors)
+    for mapped in (maps.tsne, maps.pca):
         assert mapped.shape == (66, 2)
         assert np.isfinite(mapped).all()
         assert (mapped[np.abs(mapped).argmax(axis=0), [0, 1]] > 0).all()
@@ -632,29 +633,27 @@ def test_maps_are_deterministic_and_separate_clusters():
         centres = np.array([mapped[labels == x].mean(axis=0) for x in "abc"])
         between = min(np.linalg.norm(centres[i] - centres[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
         assert between > 2 * max(to_own)
-    np.testing.assert_array_equal(tsne(vectors), tsne(vectors))
-    np.testing.assert_allclose(tsne(vectors), tsne(vectors * 2.0), atol=1e-3)  # lengths do not count
+    np.testing.assert_array_equal(maps.tsne, project(vectors).tsne)
+    np.testing.assert_allclose(maps.tsne, project(vectors * 2.0).tsne, atol=1e-3)  # lengths do not count
 
 
 def test_pca_spans_the_largest_variance():
     vectors, _ = clusters()
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     eigenvalues = np.linalg.eigvalsh(np.cov(unit.T))[::-1]
-    np.testing.assert_allclose(np.var(pca2(vectors), axis=0, ddof=1), eigenvalues[:2])
-    assert project(vectors).explained == pytest.approx(tuple(eigenvalues[:2] / eigenvalues.sum()))
+    maps = project(vectors)
+    np.testing.assert_allclose(np.var(maps.pca, axis=0, ddof=1), eigenvalues[:2])
+    assert maps.explained == pytest.approx(tuple(eigenvalues[:2] / eigenvalues.sum()))
 
 
 @pytest.mark.parametrize("n", [4, 5, 30])
 def test_tsne_of_few_points(n):
-    assert np.isfinite(tsne(np.random.default_rng(0).normal(size=(n, 10)))).all()
+    assert np.isfinite(project(np.random.default_rng(0).normal(size=(n, 10))).tsne).all()
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: tsne(np.eye(3)), "at least 4"),
-        (lambda: tsne(np.ones((6, 3))), "same way"),
-        (lambda: pca2(np.ones((1, 3))), "at least 2"),
         (lambda: silhouette_by([[0.0, 0.0], [1.0, 2.0]], ["a", "b"]), r"vectors \[0\]"),
         (lambda: neighbour_purity(np.eye(3), ["a", "b"]), "one label for each of 3"),
         (lambda: nearest(np.eye(3), k=0), "at least 1"),

@@ -15,7 +15,6 @@ from support.categories import CLASSES
 
 from fute.artifacts import Step, read_jsonl
 from fute.csv_files import read_table
-from fute.evaluation.geometry import project
 from fute.evaluation.selection import Block, average_blocks, selection_table
 from fute.evaluation.selection_step import SelectionSettings, selection
 from fute.paper.figures import coloured, draw_figure
@@ -314,8 +313,8 @@ def test_a_category_of_ten_classes_goes_through_to_table_3_and_a_figure():
     lines = files["csv"].read_text().splitlines()
     expected = 100 * f1_score(classes, [*classes[:9], classes[0]], average="macro")
     assert f"Topics,FUTE + TuPaTE,{expected:.1f}" in "\n".join(lines) and "Topics,MI," in "\n".join(lines)
-    points = project(np.eye(4, 6))
     looks = coloured({"topics": ("Topics", None)} | {f"c-{n}": (f"C {n}", None) for n in range(9)})
     assert len({colour for _, colour in looks.values()}) == 10
-    groups = (["topics"] * 4, ["m-a"] * 4, [1, 2, 3, 4])
-    assert len(draw_figure("fig4", points, *groups, statistics={}, categories=looks)[".pdf"]) > 1000
+    places = {f"{view}_{axis}": [0.0, 1.0, 2.0, 4.0] for view in ("tsne", "pca") for axis in "xy"}
+    points = pd.DataFrame({"category": "topics", "model": "m-a", "number": [1, 2, 3, 4], **places})
+    assert len(draw_figure("fig4", points, (0.6, 0.4), statistics={}, categories=looks)[".pdf"]) > 1000

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from fute.evaluation.geometry import Projection, project
-from fute.paper.figures import BLUE, CYCLE, RED, draw_figure, llm_shapes, lm_shapes, statistic_texts
+from fute.paper.figures import BLUE, CYCLE, FIGURES, RED, draw_figure, llm_shapes, lm_shapes, statistic_texts
 from fute.paper.label_placement import LETTER, merge_close, spread_labels
 
 ROOT = Path(__file__).parents[3]
@@ -36,6 +36,13 @@ def image(png: bytes) -> Image.Image:
     return Image.open(io.BytesIO(png))
 
 
+def drawn(figure: str, coords: Projection, *keys: list, **more) -> dict[str, bytes]:
+    """A figure of points at these places. keys: group, model and name of each."""
+    columns = [*FIGURES[figure][0].source, "tsne_x", "tsne_y", "pca_x", "pca_y"]
+    points = dict(zip(columns, (*keys, *coords.tsne.T, *coords.pca.T), strict=True))
+    return draw_figure(figure, pd.DataFrame(points), coords.explained, **more)
+
+
 def synthetic(models: tuple[str, ...], prompts: int) -> tuple[Projection, list[str], list[str], list[int]]:
     """Places around one centre a category and model, at very different scales left and right; made up."""
     draw = np.random.default_rng(3)
@@ -49,17 +56,17 @@ def synthetic(models: tuple[str, ...], prompts: int) -> tuple[Projection, list[s
 @pytest.mark.parametrize(("models", "prompts"), [(("smollm2-135m",), 4), (PAPER, 13)])
 def test_files_are_equal_byte_for_byte_over_two_runs(figure, models, prompts):
     coords, *keys = synthetic(models, prompts)
-    first, second = (draw_figure(figure, coords, *keys, **BESIDE, note="Small run.") for _ in range(2))
+    first, second = (drawn(figure, coords, *keys, **BESIDE, note="Small run.") for _ in range(2))
     assert list(first) == [".pdf", ".png", ".csv"] and first == second
 
 
 def test_files_carry_no_time_and_are_equal_in_another_process(tmp_path):
     coords, *keys = synthetic(("smollm2-135m",), 4)
-    here = draw_figure("figa2", coords, *keys, **BESIDE)
+    here = drawn("figa2", coords, *keys, **BESIDE)
     code = (
         "import sys; from pathlib import Path; from tests.unit.paper.test_figures import *\n"
         "coords, *keys = synthetic(('smollm2-135m',), 4)\n"
-        "for suffix, content in draw_figure('figa2', coords, *keys, **BESIDE).items():\n"
+        "for suffix, content in drawn('figa2', coords, *keys, **BESIDE).items():\n"
         "    Path(sys.argv[1] + suffix).write_bytes(content)"
     )
     environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
@@ -72,7 +79,7 @@ def test_files_carry_no_time_and_are_equal_in_another_process(tmp_path):
 
 def test_coordinates_survive_the_csv_exactly():
     coords, *keys = synthetic(PAPER, 13)
-    content = draw_figure("fig4", coords, *keys, **BESIDE)[".csv"]
+    content = drawn("fig4", coords, *keys, **BESIDE)[".csv"]
     table = read_coordinates(content)
     np.testing.assert_array_equal(table[["tsne_1", "tsne_2"]], coords.tsne)
     np.testing.assert_array_equal(table[["pca_1", "pca_2"]], coords.pca)
@@ -88,7 +95,7 @@ def test_too_few_points_for_tsne_have_one_map(figure):
     """A choice among three prompts is no reason to end without a figure."""
     coords = project(np.eye(3, 5))
     keys = (["sa"] * 3, ["smollm2-135m"] * 3, [1, 2, 3])
-    files = draw_figure(figure, coords, *keys, statistics={}, categories=LOOKS)
+    files = drawn(figure, coords, *keys, statistics={}, categories=LOOKS)
     read = read_coordinates(files[".csv"])
     assert read[["tsne_1", "tsne_2"]].isna().all(axis=None)
     np.testing.assert_array_equal(read[["pca_1", "pca_2"]], coords.pca)
@@ -101,7 +108,7 @@ def test_prompts_that_all_answer_alike_have_no_map_and_a_figure(figure, vectors)
     coords = project(vectors)
     assert np.isnan(coords.tsne).all() and np.isnan(coords.pca).all() and coords.pca.shape == (len(vectors), 2)
     keys = (["sa"] * len(vectors), ["m"] * len(vectors), list(range(len(vectors))))
-    files = draw_figure(figure, coords, *keys, statistics={}, categories=LOOKS)
+    files = drawn(figure, coords, *keys, statistics={}, categories=LOOKS)
     assert len(read_coordinates(files[".csv"])) == len(vectors)
     assert image(files[".png"]).size[0] > 500 and len(files[".pdf"]) > 999
 
@@ -129,7 +136,7 @@ def test_shapes_come_again_where_there_are_more_models_than_shapes():
     shapes = list(lm_shapes([f"m{i}" for i in range(20)]).values())
     assert len(set(shapes[:19])) == 19 and shapes[19] == shapes[0]
     coords, *keys = fine_tuned(("one", "two"))
-    files = draw_figure("figa1", coords, keys[0], [f"model {i}" for i in range(len(keys[0]))], keys[2], statistics={})
+    files = drawn("figa1", coords, keys[0], [f"model {i}" for i in range(len(keys[0]))], keys[2], statistics={})
     assert image(files[".png"]).size[0] > 1000
 
 
@@ -150,7 +157,7 @@ def fine_tuned(names: tuple[str, ...]) -> tuple[Projection, list[str], list[str]
 def test_figures_of_fine_tuned_models(figure):
     coords, *keys = fine_tuned(tuple(f"dataset {i}" for i in range(11)))
     statistics = {"silhouette by class": 0.5}
-    files, again = (draw_figure(figure, coords, *keys, statistics=statistics) for _ in range(2))
+    files, again = (drawn(figure, coords, *keys, statistics=statistics) for _ in range(2))
     assert files == again
     table = read_coordinates(files[".csv"])
     assert [table[column].tolist() for column in ("class", "model", "dataset")] == keys
@@ -166,7 +173,7 @@ def test_colours_say_the_category_left_and_right():
     places = np.array([[-1.0, 0], [-1, 1], [1, 0], [1, 1]])
     coords = Projection(places, places, (0.5, 0.2))
     keys = (["sa", "sa", "nli", "nli"], ["m"] * 4, [1, 2, 1, 2])
-    files = draw_figure("fig4", coords, *keys, statistics={"purity": 1.0}, categories=LOOKS)
+    files = drawn("fig4", coords, *keys, statistics={"purity": 1.0}, categories=LOOKS)
     pixels = np.asarray(image(files[".png"]).convert("RGB")).astype(int)
     pixels = pixels[int(len(pixels) * 0.15) :]  # under the legend
     red, blue = pixels[..., 0] - pixels[..., 2] > 60, pixels[..., 2] - pixels[..., 0] > 60

@@ -130,7 +130,8 @@ def _agree(claim: Claim, said: str, values: list[str]) -> bool:
         return [_no_number(said)] == [_no_number(value) for value in values]
     numbers = [float(value) * claim.shown.scale for value in own if value is not None]
     low, high = min(numbers), max(numbers)
-    allowed = max(_half_a_digit(printed), claim.relative * abs(float(printed)))
+    half_a_digit = 0.5 * 10.0 ** int(printed.as_tuple().exponent)  # the most that rounding changes
+    allowed = max(half_a_digit, claim.relative * abs(float(printed)))
     allowed += ALMOST * max(abs(low), abs(high))
     return low - allowed <= float(printed) <= high + allowed
 
@@ -146,11 +147,6 @@ def _number(text: str) -> Decimal | None:
     except InvalidOperation:
         return None
     return number if math.isfinite(number) else None
-
-
-def _half_a_digit(printed: Decimal) -> float:
-    """Half a unit of the last printed digit: the most that rounding changes."""
-    return 0.5 * 10.0 ** int(printed.as_tuple().exponent)
 
 
 # --- printing -------------------------------------------------------------------------------------------

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from string import Formatter
 from typing import Any
@@ -42,7 +41,7 @@ class Project:
 
     def __init__(self, results: ResultsFolder, manifest: Manifest) -> None:
         self.results, self.manifest = results, manifest
-        self._table, self._value = cache(self._read_table), cache(self._read_value)
+        self._table, self._value = (cache(partial(self._read, read)) for read in (_table, _value))
 
     @property
     def run(self) -> str:
@@ -107,16 +106,13 @@ class Project:
             raise Inconclusive(f"{file} has no row with {keys}")
         return chosen
 
-    def _read_table(self, name: str) -> list[dict[str, str]]:
+    def _read(self, read: Callable[[Path], Any], name: str) -> Any:
+        """What `read` makes of a file. Raises Inconclusive if it is not of the kind that its name says."""
         path = self.path(name)
-        with _readable(name):
-            return [row for _, row in read_rows(path)]
-
-    def _read_value(self, name: str) -> Any:
-        path = self.path(name)
-        with _readable(name):
-            text = path.read_text(encoding="utf8")
-            return json.loads(text) if path.suffix == ".json" else load(text)
+        try:
+            return read(path)
+        except (ValueError, yaml.YAMLError) as error:
+            raise Inconclusive(f"{name} cannot be read as a table or as JSON or YAML: {error}") from None
 
     def _pointed(self, shown: Shown, statement: Statement) -> str:
         file, pointer = fill(shown.file, statement), fill(shown.pointer or "", statement)
@@ -129,13 +125,13 @@ class Project:
         return str(value)
 
 
-@contextmanager
-def _readable(name: str) -> Iterator[None]:
-    """Raises Inconclusive if a file is not of the kind that its name says."""
-    try:
-        yield
-    except (ValueError, yaml.YAMLError) as error:
-        raise Inconclusive(f"{name} cannot be read as a table or as JSON or YAML: {error}") from None
+def _table(path: Path) -> list[dict[str, str]]:
+    return [row for _, row in read_rows(path)]
+
+
+def _value(path: Path) -> Any:
+    text = path.read_text(encoding="utf8")
+    return json.loads(text) if path.suffix == ".json" else load(text)
 
 
 class _Fields(Formatter):

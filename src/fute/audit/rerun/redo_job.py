@@ -65,10 +65,10 @@ class Rerunner:
         self._runs += 1
         sandbox = Sandbox(self.folder / f"{self._runs:03d}-{job.rule}", self.graph)
         self._check_inputs(record)
-        sandbox.link(name for name in _artifacts(record) if name not in batches)
+        sandbox.link(name for name in record.artifacts if name not in batches)
         for batch in map(self.record, batches):
             # inputs of other cells may have changed; the inputs of this cell are checked when its batch is read
-            sandbox.link(name for name in _artifacts(batch) if self._unchanged(name, batch))
+            sandbox.link(name for name in batch.artifacts if self._unchanged(name, batch))
         sandbox.declare_finished(job)
         try:
             sandbox.run(job, record.image, self.cores, self.profile)
@@ -99,7 +99,7 @@ class Rerunner:
             raise NotRerunnable(f"was made on {', '.join(next(filter(None, gpus)))}; this machine has no such device")
 
     def _check_inputs(self, record: Record) -> None:
-        for name in _artifacts(record):
+        for name in record.artifacts:
             if not self.results.path(name).is_file():
                 raise NotRerunnable(f"its input {name} is missing; copy it, or {self.manifest.make_it(name)}")
             if not self._unchanged(name, record):
@@ -149,8 +149,3 @@ def checkout_rerunner(
     manifest = build_manifest(graph, config, ResultsFolder(Path(RESULTS)))
     with tempfile.TemporaryDirectory(prefix="fute-rerun-") as temporary:
         yield Rerunner(graph, manifest, kept or Path(temporary), threads, profile)
-
-
-def _artifacts(record: Record) -> list[str]:
-    """Inputs of an artifact that are artifacts, too."""
-    return [source.path for source in record.inputs if source.path.startswith(f"{RESULTS}/")]

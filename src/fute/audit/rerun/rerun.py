@@ -13,7 +13,6 @@ from fute.artifacts import sidecar_path
 from fute.audit.batches import cell_content, is_batch, keys_read, planned_keys
 from fute.audit.findings import Cause, Report, Verdict
 from fute.audit.lineage import ancestors
-from fute.audit.manifest import Manifest
 from fute.audit.planned_jobs import Job
 from fute.audit.rerun.compare import Tolerances, compare
 from fute.audit.rerun.redo_job import CANNOT, RedoneJob, Rerunner
@@ -37,7 +36,9 @@ def rerun(rerunner: Rerunner, jobs: Sequence[Job], tolerances: Tolerances) -> Re
             else:
                 _judge(rerunner, redone, tolerances, report, drifted)
             track.advance()
-    origins = _first_divergent(rerunner.manifest, {origin for _, origin, _, _ in drifted})
+    begun = {origin for _, origin, _, _ in drifted}
+    # those that were not made from another one
+    origins = {name for name in begun if (ancestors(rerunner.manifest, [name]) & begun) == {name}}
     for name, origin, cause, why in sorted(drifted, key=lambda each: each[1] not in origins):
         above = sorted(ancestors(rerunner.manifest, [name]) & origins) or [origin]
         report.add(name, Verdict.DRIFTED, cause, f"{name}: {why}; first divergent: {', '.join(above)}")
@@ -70,11 +71,6 @@ def _judge(
             drifted.append((name, origin, cause, f"{result.words}; {step}: {why}"))
         else:
             report.add(name, result.verdict, cause, f"{name}: {result.words}; {why}")
-
-
-def _first_divergent(manifest: Manifest, origins: set[str]) -> set[str]:
-    """The origins of drift that were not made from another one."""
-    return {name for name in origins if (ancestors(manifest, [name]) & origins) == {name}}
 
 
 def _origin(rerunner: Rerunner, redone: RedoneJob, name: str) -> str:
