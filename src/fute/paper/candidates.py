@@ -392,7 +392,7 @@ def advice(ranking: Ranking) -> str:
     if ranking.quality.max() <= ranking.majority:
         parts.append(f"no {what} does better on the test rows than always saying the most frequent class")
     elif ranking.quality.max() <= ranking.direct:
-        parts.append("after transfer from none is the score on the test rows higher than without transfer")
+        parts.append("no source gives a better score on the test rows than training without transfer")
     elif better := _better_on_rows(ranking, best[0]):
         parts.append(
             f"but {what} {better} is right on {ranking.quality[better]:.1f} % of the {ranking.rows} test rows and "

@@ -267,7 +267,7 @@ def test_models_of_the_target_and_sources_are_two_rankings(tmp_path):
     rows = [run | {"score": 61.0} if run["source"] == "none" else run for run in runs]
     write(tmp_path, transfer=rows)
     _, sources = rankings(results, ["stars"])
-    worse = "after transfer from none is the score on the test rows higher than without transfer"
+    worse = "no source gives a better score on the test rows than training without transfer"
     assert advice(sources) == f"use source news; {unknown}; {worse}"
 
 
