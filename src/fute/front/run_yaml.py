@@ -45,11 +45,12 @@ LM = """
 # second dataset is there because the section asks for two; `fute run` asks for nothing that needs it.
 """
 METHODS = """
-# LabelCov trains nothing and costs seconds (docs/methods.md 2.1, docs/planted.md). The controls, answers permuted over
-# U, say how large a difference by chance is.
-# A second opinion that takes minutes per candidate on a CPU: `methods: [labelcov, tupate-lora]`, with the recipe of
-# config/planted.yaml (its sections `gate` and `tupate_lora`).
+# LabelCov trains nothing and costs seconds (docs/methods.md 2.1, docs/planted.md).{controls}
+# A second opinion that takes minutes per candidate on a CPU: `methods: [labelcov, tupate-lora]`{also},
+# with the recipe of config/planted.yaml (its sections `gate` and `tupate_lora`).
 """
+CONTROLS = """ The controls, answers permuted over
+# U, say how large a difference by chance is."""
 END = """
 # For a GPU: `gpus: 1`.
 """
@@ -68,9 +69,14 @@ def run_yaml(name: str, title: str, schema: str, values: Mapping[str, Any], u_so
     else:
         parts += [LLM, dumped({"llm": values["llm"], "lm": None})]
     surrogate = {"name": "smollm2-135m", "settings": {"family": "causal", "max_input_tokens": 64}}
-    controls = {"methods": ["labelcov"], "null_draws": 3, "abc": False}
-    methods = {"surrogate": surrogate, "methods": ["labelcov"], "controls": controls, "embeddings_per_process": None}
-    parts += [METHODS, dumped(methods), END, dumped({"threads": 2, "gpus": 0})]
+    methods: dict[str, Any] = {"surrogate": surrogate, "methods": ["labelcov"]}
+    if values.get("lm"):
+        words = METHODS.format(controls="", also=", here and in the ladder `start` above")
+    else:  # controls are of prompts alone
+        words = METHODS.format(controls=CONTROLS, also="")
+        methods["controls"] = {"methods": ["labelcov"], "null_draws": 3, "abc": False}
+    methods["embeddings_per_process"] = None
+    parts += [words, dumped(methods), END, dumped({"threads": 2, "gpus": 0})]
     return "".join(parts)
 
 

@@ -7,7 +7,7 @@ classes of the target. A method takes part if it learned its task (docs/methods.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -75,8 +75,9 @@ class Ranking:
     model: the LLM of the prompts, or the model of the sources; empty for a ranking of models. order: candidates, best
     first: by the first method, those that it does not rank last. methods: method -> its standing, in the run's order.
     left_out: method -> why it takes no part. quality: candidate -> accuracy or score on labelled test rows, in percent,
-    NaN where none is known. rows: test rows behind these numbers, 0 if not known. majority: share in percent of the
-    most frequent class among these rows, NaN where not known. tokens: candidate -> tokens that the LLM reads and writes
+    NaN where none is known. rows: test rows behind these numbers where they are accuracies, 0 if not known. majority:
+    share in percent of the most frequent class among these rows, NaN where not known. direct: of sources, the score
+    without transfer, NaN where not known. tokens: candidate -> tokens that the LLM reads and writes
     per text, NaN where not known. warnings: of vectors that do not exist, or were learned from texts that could not be
     read. notes: what else bears on the order, or on the scores on test rows.
     """
@@ -93,6 +94,7 @@ class Ranking:
     tokens: pd.Series
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    direct: float = math.nan
 
     @property
     def first(self) -> Standing | None:
@@ -194,7 +196,8 @@ def ladder_ranking(results: Path, test: str, dataset: str, method: str | None = 
     if rows.empty:
         raise NoResults(f"{path}: has no row of the test {test!r} for {dataset!r}; run the workflow for it")
     quality = rows.drop_duplicates("model").set_index("model")["quality"]
-    return _ranking(_by(rows, method, path), "model", dataset, quality=quality)
+    count, majority = _accuracies(_own_scores(results, quality.index, dataset).values())
+    return _ranking(_by(rows, method, path), "model", dataset, quality=quality, count=count, majority=majority)
 
 
 def _of_prompts(similar: pd.DataFrame, dataset: str, results: Path) -> Iterator[Ranking]:
@@ -228,31 +231,45 @@ def _counts(scored: pd.DataFrame) -> Iterator[str]:
 
 def _of_models(similar: pd.DataFrame, dataset: str, results: Path) -> Iterator[Ranking]:
     own = similar[similar["source"] == dataset]
-    scores = {model: _own_score(results, model, dataset) for model in dict.fromkeys(own["model"])}
+    scored = _own_scores(results, own["model"], dataset)
     if (planted := results / "evaluation" / LADDERS).is_file():  # boxes made for a test are no candidates
         boxes = read_evaluation(planted, "model", "target")
-        made = {model for model in boxes[boxes["target"] == dataset]["model"] if math.isnan(scores.get(model, 0))}
+        made = set(boxes[boxes["target"] == dataset]["model"]) - set(scored)
         own = own[~own["model"].isin(made)]
     if own["model"].nunique() > 1:
-        yield _ranking(own, "model", dataset, quality=pd.Series(scores))
+        count, majority = _accuracies(scored.values())
+        quality = pd.Series({model: float(file["mean"]) for model, file in scored.items()}, dtype=float)
+        yield _ranking(own, "model", dataset, quality=quality, count=count, majority=majority)
     for model, rows in similar[similar["source"] != dataset].groupby("model", sort=False):
         if rows["source"].nunique() < 2:  # a plug-in is one black box
             continue
-        quality, notes = NOTHING, ()
+        quality, notes, direct = NOTHING, (), math.nan
         if (path := results / "evaluation" / "transfer.csv").is_file():
             matrix = read_evaluation(path, "model", "source", "target", "score")
             runs = matrix[(matrix["model"] == model) & (matrix["target"] == dataset)]
             scores = runs.groupby("source")["score"].mean()
             quality = scores.drop(DIRECT, errors="ignore")
             if DIRECT in scores:
-                notes = (f"Scores are after transfer; without transfer the score is {scores[DIRECT]:.1f} %.",)
-        yield _ranking(rows, "source", dataset, str(model), quality=quality, notes=notes)
+                direct = float(scores[DIRECT])
+                notes = (f"Scores are after transfer; without transfer the score is {direct:.1f} %.",)
+        yield _ranking(rows, "source", dataset, str(model), quality=quality, notes=notes, direct=direct)
 
 
-def _own_score(results: Path, model: str, dataset: str) -> float:
-    """Score in percent of a model that was fine-tuned on a dataset, on its test rows; NaN if it has none."""
-    path = paths.below(results, paths.finetuned(model, dataset, "score"))
-    return float(read_json(path)["mean"]) if path.is_file() else math.nan
+def _own_scores(results: Path, models: Iterable[str], dataset: str) -> dict[str, Mapping[str, Any]]:
+    """Model -> its score file, of those that were fine-tuned on a dataset and scored on its test rows."""
+    files = {model: paths.below(results, paths.finetuned(model, dataset, "score")) for model in dict.fromkeys(models)}
+    return {model: read_json(path) for model, path in files.items() if path.is_file()}
+
+
+def _accuracies(scored: Collection[Mapping[str, Any]]) -> tuple[int, float]:
+    """Rows behind the scores of models, and the most frequent class's share of them in percent.
+
+    0 and NaN without scores, and where they are no accuracies, whose chance a number of rows does not give.
+    """
+    if not scored or any(file.get("metric") != "accuracy" for file in scored):
+        return 0, math.nan
+    file = next(iter(scored))
+    return int(file["rows"]), float(file["majority"])
 
 
 def _majority(results: Path, dataset: str) -> float:
@@ -276,12 +293,12 @@ def _tokens(results: Path, model: str, prompt: str, corpus: str) -> float:
 def _ranking(
     rows: pd.DataFrame, kind: Kind, dataset: str, model: str = "", *, controls: pd.DataFrame | None = None,
     quality: pd.Series, count: int = 0, majority: float = math.nan, tokens: pd.Series = NOTHING,
-    notes: tuple[str, ...] = (),
+    notes: tuple[str, ...] = (), direct: float = math.nan,
 ) -> Ranking:  # fmt: skip
     """Ranking from rows of similarities of one dataset.
 
     kind: also the column of the candidates. controls: rows, one per method; None: there are none. quality, majority,
-    tokens, notes, and count (its `rows`): those of the ranking.
+    tokens, notes, direct, and count (its `rows`): those of the ranking.
     """
     warnings = similarity_warnings(rows, "dataset" if kind == "prompt" else "target")
     names = list(dict.fromkeys(rows[kind]))
@@ -301,6 +318,7 @@ def _ranking(
     return Ranking(
         dataset, model, kind, order=tuple(order), methods=methods, left_out=left_out, quality=quality.reindex(names),
         rows=count, majority=majority, tokens=tokens.reindex(names), warnings=tuple(warnings), notes=notes,
+        direct=direct,
     )  # fmt: skip
 
 
@@ -366,11 +384,15 @@ def advice(ranking: Ranking) -> str:
     if len(best) > 1:
         parts.append(f"{method} cannot tell {named(what, best)} apart on these data")
     elif math.isnan(standing.noise):
-        parts.append("whether the next differs is not known, as the run has neither two order_seeds nor null_draws")
+        lacks = "the run has neither two order_seeds nor null_draws"
+        why = lacks if what == "prompt" else "only prompts have controls"
+        parts.append(f"whether the next differs is not known, as {why}")
     else:
         parts.append(f"it is ahead of every other {what} by more than {standing.noise_of} can explain")
     if ranking.quality.max() <= ranking.majority:
         parts.append(f"no {what} does better on the test rows than always saying the most frequent class")
+    elif ranking.quality.max() <= ranking.direct:
+        parts.append("no source gives a better score on the test rows than training without transfer")
     elif better := _better_on_rows(ranking, best[0]):
         parts.append(
             f"but {what} {better} is right on {ranking.quality[better]:.1f} % of the {ranking.rows} test rows and "

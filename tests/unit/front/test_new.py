@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from support.chat_llm import TEMPLATE, tiny_tokenizer
 from support.own_runs import texts
 from transformers import BertConfig, T5Config
@@ -268,6 +269,15 @@ def test_a_run_of_models_holds(monkeypatch, capsys):
     boxes = run.config.lm.planted.ladders["start"].boxes["start"]
     assert boxes == {f"{model}/start": "score" for model in run.config.lm.models}
     assert "cost: 3 trainings of 150 steps, each on 32 rows; each model labels 384 texts" in capsys.readouterr().out
+    text = Path("start/run.yaml").read_text()
+    assert "controls" not in text, "they are of prompts alone"
+    # as the file's comment says, and then the plan asks for the method's vectors
+    assert "`methods: [labelcov, tupate-lora]`, here and in the ladder `start` above" in text
+    recipe = read_yaml(PROJECT / "config/planted.yaml")
+    more = yaml.safe_dump({section: recipe[section] for section in ("gate", "tupate_lora")})
+    Path("start/run.yaml").write_text(text.replace("methods: [labelcov]", "methods: [labelcov, tupate-lora]") + more)
+    own = "/tupate-lora/mte/minilm-l6/start.safetensors"
+    assert any(file.endswith(own) for file in planned("start").lm.planted_files())
 
 
 def test_two_models_do_and_their_order_is_no_proof(monkeypatch, capsys):

@@ -255,12 +255,20 @@ def test_models_of_the_target_and_sources_are_two_rankings(tmp_path):
     results = write(tmp_path, lm_similarities=lm_rows(), transfer=runs)
     folder = results / "finetuned/b"
     folder.mkdir(parents=True)
-    (folder / "stars.score.json").write_text(json.dumps({"mean": 71.5}))
+    (folder / "stars.score.json").write_text(json.dumps({"mean": 71.5, "metric": "matthews", "rows": 50}))
     models, sources = rankings(results, ["stars"])
     assert (models.kind, models.order, models.quality.dropna().to_dict()) == ("model", ("b", "a", "c"), {"b": 71.5})
     assert (sources.kind, sources.model, sources.order) == ("source", "a", ("news", "films"))
     assert sources.quality.to_dict() == {"films": 50.5, "news": 60.5} and sources.check == pytest.approx(1.0)
-    assert advice(models).startswith("use model b; whether the next differs is not known")
+    assert (models.rows, pd.isna(models.majority)) == (0, True), "a score of another metric says nothing of rows"
+    unknown = "whether the next differs is not known, as only prompts have controls"
+    assert advice(models) == f"use model b; {unknown}"
+    assert advice(sources) == f"use source news; {unknown}"
+    rows = [run | {"score": 61.0} if run["source"] == "none" else run for run in runs]
+    write(tmp_path, transfer=rows)
+    _, sources = rankings(results, ["stars"])
+    worse = "no source gives a better score on the test rows than training without transfer"
+    assert advice(sources) == f"use source news; {unknown}; {worse}"
 
 
 def test_boxes_that_were_made_for_a_planted_test_are_no_candidates(tmp_path):
