@@ -11,7 +11,7 @@ import json
 import time
 
 import torch
-from harness import Row, finish, in_fresh_process, parser, peak_mib, refuse_under_load, say
+from harness import Row, finish, in_fresh_process, parser, peak_mib, wait_until_quiet, say
 from torch import Tensor
 from workload import make_batches, make_pairs, make_surrogate, make_texts
 
@@ -121,7 +121,7 @@ def main() -> None:
     if options.peak_of is not None:
         one_pass(options)
         return
-    refuse_under_load(options.allow_load)
+    wait_until_quiet(options.allow_load)
     finish([*speed(options.model, options.texts), *memory(options)], options.rows)
 
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from harness import Row as Measured
-from harness import finish, parser, refuse_under_load, say
+from harness import finish, parser, wait_until_quiet, say
 
 from fute.batching import UnitStore
 from fute.config.engines import EngineSettings
@@ -28,7 +28,7 @@ def main() -> None:
     options_of.add_argument("--engine", choices=("vllm", "transformers"), default="vllm")
     options_of.add_argument("--seconds", type=float, default=120, help="seconds of work per side")
     options = options_of.parse_args()
-    refuse_under_load(options.allow_load)
+    wait_until_quiet(options.allow_load)
 
     prompts = {p.id: p for p in load_run(Path("config/paper.yaml")).prompts_of("sa") if not p.cot}
     texts = [Row(f"pool/{n}", (row["text"],)) for n, row in read_raw_jsonl(Path("resources/builtin/pool.jsonl"))]

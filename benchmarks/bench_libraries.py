@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from bench_fisher import largest_error
 from curvlinops import EFLinearOperator, hutchinson_diag
-from harness import Row, finish, in_fresh_process, parser, peak_mib, refuse_under_load, say
+from harness import Row, finish, in_fresh_process, parser, peak_mib, wait_until_quiet, say
 from opacus.grad_sample import GradSampleModule
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -171,7 +171,7 @@ def main() -> None:
     if options.side:
         one_side(options)
         return
-    refuse_under_load(options.allow_load)
+    wait_until_quiet(options.allow_load)
     finish(measure(options), options.rows)
 
 

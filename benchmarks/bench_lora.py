@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from harness import Row, finish, parser, refuse_under_load, say
+from harness import Row, finish, parser, wait_until_quiet, say
 from transformers import LlamaConfig, LlamaForCausalLM
 from workload import MAX_TOKENS, make_texts, make_tokenizer
 
@@ -88,7 +88,7 @@ def main() -> None:
         "--dtype", choices=("float32", "bfloat16"), default="bfloat16", help="type of the frozen weights"
     )
     options = options_of.parse_args()
-    refuse_under_load(options.allow_load)
+    wait_until_quiet(options.allow_load)
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(options, save_surrogate(options.model, Path(folder)))

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from harness import ROOT, Row, finish, parser, refuse_under_load, say
+from harness import ROOT, Row, finish, parser, wait_until_quiet, say
 
 sys.path.insert(0, str(ROOT / "tests"))
 from support.planning import Plan, alternating, bare, paper
@@ -32,7 +32,7 @@ def main() -> None:
     options_of = parser(__doc__.splitlines()[0])
     options_of.add_argument("--llms", type=int, default=35)
     options = options_of.parse_args()
-    refuse_under_load(options.allow_load)
+    wait_until_quiet(options.allow_load)
     with tempfile.TemporaryDirectory() as folder:
         ours = paper(Path(folder) / "project", options.llms)
         jobs = ours.run().jobs

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from harness import Row, finish, parser, refuse_under_load, say
+from harness import Row, finish, parser, wait_until_quiet, say
 from torch import Tensor, nn
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
@@ -137,7 +137,7 @@ def main() -> None:
         "--dtype", choices=("float32", "bfloat16"), default="float32", help="type of the frozen weights"
     )
     options = options_of.parse_args()
-    refuse_under_load(options.allow_load)
+    wait_until_quiet(options.allow_load)
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(options, save(make_surrogate(options.model), Path(folder)))

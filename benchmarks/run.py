@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness import ROOT, Row, insert_into_docs, machine, read_rows, refuse_under_load, render, say, write_csv
+from harness import ROOT, Row, insert_into_docs, machine, read_rows, wait_until_quiet, render, say, write_csv
 
 HERE = Path(__file__).parent
 DOCS = ROOT / "docs" / "performance.md"
@@ -51,7 +51,7 @@ def main() -> None:
         sys.exit(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(MINUTES)}")
     if "labelling" in names and not options.labelling_model:
         sys.exit("labelling needs a model: pass --labelling-model FOLDER")
-    refuse_under_load(options.allow_load)
+    wait_until_quiet(options.allow_load)
     where = machine(options.threads)
     started = time.monotonic()
     rows = [row for name in names for row in measure(name, options, MINUTES[name])]

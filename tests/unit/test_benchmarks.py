@@ -73,12 +73,16 @@ def test_a_page_without_its_markers_is_an_error_that_says_so(page, said):
 
 
 def test_nothing_is_measured_under_load(monkeypatch):
+    loads = iter([0.9, 0.71, 0.7])
+    monkeypatch.setattr(harness.os, "getloadavg", lambda: (next(loads), 9.0, 9.0))
+    monkeypatch.setattr(harness.time, "sleep", lambda seconds: None)
+    harness.wait_until_quiet(False)
+    assert not list(loads)  # waited until 0.7
     monkeypatch.setattr(harness.os, "getloadavg", lambda: (0.71, 0.0, 0.0))
+    monkeypatch.setattr(harness, "MAX_WAIT", -1)
     with pytest.raises(SystemExit, match="busy"):
-        harness.refuse_under_load(False)
-    harness.refuse_under_load(True)
-    monkeypatch.setattr(harness.os, "getloadavg", lambda: (0.7, 9.0, 9.0))
-    harness.refuse_under_load(False)
+        harness.wait_until_quiet(False)
+    harness.wait_until_quiet(True)
 
 
 @pytest.mark.parametrize(
