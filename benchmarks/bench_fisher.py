@@ -11,7 +11,7 @@ import json
 import time
 
 import torch
-from harness import Row, finish, in_fresh_process, parser, peak_mib, wait_until_quiet, say
+from harness import Row, finish, in_fresh_process, parser, peak_mib, say, wait_until_quiet
 from torch import Tensor
 from workload import make_batches, make_pairs, make_surrogate, make_texts
 

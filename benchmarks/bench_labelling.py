@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from harness import Row as Measured
-from harness import finish, parser, wait_until_quiet, say
+from harness import finish, parser, say, wait_until_quiet
 
 from fute.batching import UnitStore
 from fute.config.engines import EngineSettings

@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from bench_fisher import largest_error
 from curvlinops import EFLinearOperator, hutchinson_diag
-from harness import Row, finish, in_fresh_process, parser, peak_mib, wait_until_quiet, say
+from harness import Row, finish, in_fresh_process, parser, peak_mib, say, wait_until_quiet
 from opacus.grad_sample import GradSampleModule
 from torch import Tensor, nn
 from transformers import PreTrainedModel

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from harness import Row, finish, parser, wait_until_quiet, say
+from harness import Row, finish, parser, say, wait_until_quiet
 from transformers import LlamaConfig, LlamaForCausalLM
 from workload import MAX_TOKENS, make_texts, make_tokenizer
 

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from harness import ROOT, Row, finish, parser, wait_until_quiet, say
+from harness import ROOT, Row, finish, parser, say, wait_until_quiet
 
 sys.path.insert(0, str(ROOT / "tests"))
 from support.planning import Plan, alternating, bare, paper

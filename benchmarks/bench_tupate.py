@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from harness import Row, finish, parser, wait_until_quiet, say
+from harness import Row, finish, parser, say, wait_until_quiet
 from torch import Tensor, nn
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput

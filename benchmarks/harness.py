@@ -68,7 +68,7 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 
 def wait_until_quiet(allowed: bool) -> None:
-    """Wait until the machine's load falls to `MAX_LOAD`: what `make bench` itself did before keeps it up for a while."""
+    """Wait until the load falls to `MAX_LOAD`: what `make bench` did before, such as installing, keeps it up a while."""
     until = time.monotonic() + MAX_WAIT
     while (load := os.getloadavg()[0]) > MAX_LOAD and not allowed:
         if time.monotonic() > until:

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness import ROOT, Row, insert_into_docs, machine, read_rows, wait_until_quiet, render, say, write_csv
+from harness import ROOT, Row, insert_into_docs, machine, read_rows, render, say, wait_until_quiet, write_csv
 
 HERE = Path(__file__).parent
 DOCS = ROOT / "docs" / "performance.md"
