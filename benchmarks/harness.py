@@ -68,7 +68,7 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 
 def wait_until_quiet(allowed: bool) -> None:
-    """Wait until the load falls to `MAX_LOAD`: what `make bench` did before, such as installing, keeps it up a while."""
+    """Wait until the load falls to `MAX_LOAD`: what `make bench` does first, such as installing, raises it."""
     until = time.monotonic() + MAX_WAIT
     while (load := os.getloadavg()[0]) > MAX_LOAD and not allowed:
         if time.monotonic() > until:
