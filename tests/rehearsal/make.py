@@ -12,7 +12,7 @@ import datasets
 import torch
 import yaml
 
-from rehearsal.repositories import make_datasets, make_own_files
+from rehearsal.repositories import CONVERTED, make_datasets, make_own_files
 from rehearsal.tiny_models import make_models
 
 REGISTRIES = {"datasets": Path("config/datasets.yaml"), "models": Path("config/models.yaml")}
@@ -25,7 +25,9 @@ def pin(hub: Path) -> None:
         for entry in yaml.safe_load(registry.read_text()).values():
             source = entry.get("hub", {}) if kind == "datasets" else entry
             if "revision" in source and (folder := hub / kind / source["repo"]).is_dir():
-                (folder / ".commit-main").write_text(source["revision"])
+                converted = CONVERTED.replace("/", "%2F")
+                branch = converted if (folder / converted).is_dir() else "main"
+                (folder / f".commit-{branch}").write_text(source["revision"])
 
 
 if __name__ == "__main__":

@@ -31,6 +31,8 @@ BINARY = ("0", "1")
 NLI = ("entailment", "neutral", "contradiction")
 SENTIMENT = ("neg", "pos")
 PAIRS = ("entailment", "not_entailment")
+CONVERTED = "refs/pr/1"
+"""Branch with the parquet files of a repository that is a loading script."""
 QQP_EMPTY = ("How can I develop android app?", "How can I create an Android app?")
 """The questions of QQP's two training rows without a second one (huggingface/datasets#277)."""
 
@@ -59,13 +61,18 @@ class Repositories:
         return path
 
     def parquet(
-        self, repo: str, configs: dict[str, dict[str, Rows]], labels: dict[str, tuple[str, ...]], form: str
+        self,
+        repo: str,
+        configs: dict[str, dict[str, Rows]],
+        labels: dict[str, tuple[str, ...]],
+        form: str,
+        name: str = "main",
     ) -> None:
-        """A repository of parquet files, whose card names configurations, splits, columns and classes.
+        """A branch of parquet files, whose card names configurations, splits, columns and classes.
 
         form: path of a file with `{config}`, `{split}` and `{part}` ("-00000-of-00001").
         """
-        branch, cards = self.branch(repo), []
+        branch, cards = self.branch(repo, name), []
         described = []
         for config, splits in configs.items():
             files, sizes = [], []
@@ -84,16 +91,15 @@ class Repositories:
             described.append({"config_name": config, "features": columns, "splits": sizes})
         card(branch, {"configs": cards, "dataset_info": described})
 
-    def script(self, repo: str, configs: dict[str, dict[str, Rows]], labels: tuple[str, ...] = ()) -> None:
-        """A repository that is a loading script, and the hub's own conversion on a branch."""
+    def script(
+        self, repo: str, configs: dict[str, dict[str, Rows]], labels: dict[str, tuple[str, ...]], form: str
+    ) -> None:
+        """A repository that is a loading script, and holds the same as parquet files at the commit that is read."""
         branch = self.branch(repo)
         name = repo.split("/")[1]
         (branch / f"{name}.py").write_text('"""A loading script, which `datasets` 4 and later do not run."""\n')
         card(branch, {"pretty_name": name})
-        converted = self.branch(repo, "refs/convert/parquet")
-        for config, splits in configs.items():
-            for split, rows in splits.items():
-                write_parquet(converted / config / split / "0000.parquet", rows, labels)
+        self.parquet(repo, configs, labels, form, CONVERTED)
 
     def json(self, repo: str, files: dict[str, Rows], as_list: bool = False) -> None:
         """A repository of JSON lines, or of one JSON list, whose card says nothing of them."""
@@ -166,7 +172,7 @@ def make_datasets(folder: Path, data: Path) -> None:
         made.parquet(f"rajpurkar/{repo}", {config: splits}, {}, parts)
     hotpot = {split: real.rows("hotpot_qa", split) for split in ("train", "validation")}
     full = {split: rows[:20] for split, rows in hotpot.items()}
-    made.script("hotpotqa/hotpot_qa", {"distractor": hotpot, "fullwiki": full})
+    made.parquet("hotpotqa/hotpot_qa", {"distractor": hotpot, "fullwiki": full}, {}, parts)
     duorc = {
         config: {split: real.rows(f"duorc_{config.lower()}", split) for split in ("train", "validation", "test")}
         for config in ("ParaphraseRC", "SelfRC")
@@ -187,7 +193,8 @@ def make_datasets(folder: Path, data: Path) -> None:
         f"sentences_{name}": {"train": real.rows("financial_phrasebank", f"sentences_{name}")}
         for name in ("allagree", "50agree")
     }
-    made.script("takala/financial_phrasebank", agree, ("negative", "neutral", "positive"))
+    classes = dict.fromkeys(agree, ("negative", "neutral", "positive"))
+    made.script("takala/financial_phrasebank", agree, classes, parts)
     pairs = {"train": real.rows("medical_questions_pairs", "train")}
     made.parquet("curaihealth/medical_questions_pairs", {"default": pairs}, {"default": BINARY}, whole)
     medqa = [medalpaca(row) for row in real.rows("med_qa", "test")]
