@@ -85,7 +85,7 @@ def main() -> None:
     options_of.add_argument("--boxes", type=int, default=8)
     options_of.add_argument("--model", choices=tuple(SHAPES), default="smollm2", help="tiny: to try the script")
     options_of.add_argument(
-        "--dtype", choices=("float32", "bfloat16"), default="bfloat16", help="type of the frozen weights"
+        "--dtype", choices=("float32", "bfloat16"), default="float32", help="type of the frozen weights"
     )
     options = options_of.parse_args()
     wait_until_quiet(options.allow_load)

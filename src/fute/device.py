@@ -43,3 +43,17 @@ def compute_device() -> torch.device:
             "compute on the CPU, set CUDA_VISIBLE_DEVICES=-1"
         )
     return torch.device("cpu")
+
+
+def warn_of_slow_bfloat16(dtype: torch.dtype, device: torch.device, key: str) -> None:
+    """Say so if a model computes in bfloat16 on a CPU without instructions for it, which takes several times as long.
+
+    key: the setting to change.
+    """
+    if device.type == "cpu" and dtype == torch.bfloat16 and not has_fast_bfloat16():
+        print(f"warning: this processor has no instructions for bfloat16; {key}: float32 takes a fraction of the time")
+
+
+def has_fast_bfloat16() -> bool:
+    """Whether matrix products in bfloat16 have instructions of this CPU. Many have none: those without AVX-512."""
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()

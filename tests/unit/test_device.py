@@ -44,3 +44,18 @@ def test_without_a_driver_a_grant_means_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(device, "DRIVER", tmp_path / "none")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     assert compute_device() == torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kind", "fast", "said"),
+    [
+        (torch.bfloat16, "cpu", False, True),
+        (torch.bfloat16, "cpu", True, False),
+        (torch.float32, "cpu", False, False),
+        (torch.bfloat16, "cuda", False, False),
+    ],
+)
+def test_bfloat16_on_a_processor_without_it_is_warned_of(dtype, kind, fast, said, monkeypatch, capsys):
+    monkeypatch.setattr(device, "has_fast_bfloat16", lambda: fast)
+    device.warn_of_slow_bfloat16(dtype, torch.device(kind), "llm.engine.dtype")
+    assert ("llm.engine.dtype: float32" in capsys.readouterr().out) == said

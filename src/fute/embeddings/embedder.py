@@ -22,7 +22,7 @@ from fute.config.methods import (
     method_module,
 )
 from fute.config.surrogate import SurrogateSettings
-from fute.device import compute_device
+from fute.device import compute_device, warn_of_slow_bfloat16
 from fute.embeddings.gate import HeldOut, measure, verdict
 from fute.embeddings.vector_record import MANY_UNKNOWN_TOKENS
 from fute.embeddings.vectors import Embedding, EmbeddingError
@@ -59,6 +59,7 @@ class Embedder:
             raise EmbeddingError("textemb reads states at y, but the heads form has no y; use form text2text")
         self.surrogate = load_form(surrogate_path, surrogate_settings, frozen=frozen)
         self.surrogate.model.to(self.accelerator.device)
+        warn_of_slow_bfloat16(self.surrogate.model.dtype, self.accelerator.device, "surrogate.settings.dtype")
         if self.accelerator.device.type == "cpu":
             eager_attention(self.surrogate.model)
         self._basis = {"method": method_settings.method, "surrogate_sha256": surrogate_sha}

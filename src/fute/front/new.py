@@ -387,7 +387,7 @@ def _lm(wanted: Wanted, models: list[str]) -> dict[str, Any]:
 
 
 def _llm(wanted: Wanted, models: list[str]) -> dict[str, Any]:
-    engine: dict[str, Any] = {"engine": "transformers", "dtype": "bfloat16", "batch_size": 32, "reasoning_tokens": 64}
+    engine: dict[str, Any] = {"engine": "transformers", "dtype": "float32", "batch_size": 32, "reasoning_tokens": 64}
     if wanted.server:
         engine = {"engine": "openai", "base_url": wanted.server, "api_model": wanted.model, "reasoning_tokens": 256}
     return {

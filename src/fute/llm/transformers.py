@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, linear, log_softmax
 
 from fute.config.engines import EngineSettings
-from fute.device import compute_device
+from fute.device import compute_device, warn_of_slow_bfloat16
 from fute.llm.causal import check_causal
 from fute.llm.engine import Perplexity, PromptTokenizer, ScoreRequest, ScoreResult, positions_of
 from fute.llm.scoring import NextToken, TokenIds, score_requests
@@ -55,6 +55,7 @@ class TransformersEngine:
         self._dtype = str(model.dtype).removeprefix("torch.")
         model.set_output_embeddings(Float32Head(model.get_output_embeddings()))
         self.model = model.eval().to(compute_device())
+        warn_of_slow_bfloat16(model.dtype, model.device, "llm.engine.dtype")
         self.prompts = PromptTokenizer(tokenizer, settings, positions_of(model.config))
         self._ends = self.prompts.end_ids(model.generation_config.eos_token_id)
         self._pad = self._ends[0] if self._ends else 0

@@ -19,7 +19,7 @@ import vllm
 from vllm.inputs import TokensPrompt
 
 from fute.config.engines import EngineSettings
-from fute.device import compute_device
+from fute.device import compute_device, warn_of_slow_bfloat16
 from fute.llm.engine import Perplexity, PromptTokenizer, ScoreRequest, ScoreResult, positions_of, tensor_parallel_size
 from fute.llm.scoring import NextToken, TokenIds, score_requests
 from fute.tokenizer import own_tokenizer
@@ -39,7 +39,7 @@ class VllmEngine:
     def __init__(self, settings: EngineSettings, model_path: Path):
         self.settings = settings
         if torch.version.cuda is None:  # else vLLM says itself what is wrong with a GPU, and sets its precision
-            compute_device()
+            warn_of_slow_bfloat16(getattr(torch, settings.dtype, None), compute_device(), "llm.engine.dtype")
         tokenizer = own_tokenizer(model_path)
         config = transformers.AutoConfig.from_pretrained(model_path, local_files_only=True)
         self.prompts = PromptTokenizer(tokenizer, settings, positions_of(config))

@@ -12,6 +12,7 @@ import torch
 from support.stand_ins import FAMILIES, pairs, save_stand_in
 from transformers import LlamaForCausalLM, T5EncoderModel
 
+from fute import device
 from fute.config.engines import EngineSettings
 from fute.config.methods import BiasSettings, LoraSettings, TaskEmbSettings, TextEmbSettings, TupateSettings
 from fute.config.surrogate import SurrogateSettings
@@ -247,6 +248,12 @@ def test_taskemb_of_the_last_layers_computes_the_states_below_once(snapshots):
     whole = embedder(snapshots, "causal", taskemb(order_seeds=(1, 2))).embed(pairs(1))
     with pytest.raises(ValueError, match="layers: 1 and None"):
         cosine(first, whole)
+
+
+def test_a_frozen_surrogate_in_slow_bfloat16_is_warned_of(snapshots, monkeypatch, capsys):
+    monkeypatch.setattr(device, "has_fast_bfloat16", lambda: False)
+    embedder(snapshots, "causal", tupate(), dtype="bfloat16")
+    assert "surrogate.settings.dtype: float32 takes a fraction" in capsys.readouterr().out
 
 
 def test_taskemb_of_the_last_layers_of_a_bf16_surrogate_trains_in_fp32(snapshots):

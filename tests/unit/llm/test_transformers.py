@@ -23,6 +23,7 @@ from transformers import (
     T5Config,
 )
 
+from fute import device
 from fute.config.engines import EngineSettings
 from fute.llm import engine as engine_module
 from fute.llm.engine import EngineError, ScoreRequest, load_engine
@@ -96,6 +97,12 @@ def test_scores_equal_one_prompt_at_a_time(start, batch_size):
         top = int(logprobs.argmax())
         assert result.text == engine.prompts.decode([top])
         assert result.top_is_verbalizer == (top in {t for w in words for t in w})
+
+
+def test_a_slow_bfloat16_is_warned_of(start, monkeypatch, capsys):
+    monkeypatch.setattr(device, "has_fast_bfloat16", lambda: False)
+    start(dtype="bfloat16")
+    assert "llm.engine.dtype: float32 takes a fraction" in capsys.readouterr().out
 
 
 def test_logits_of_a_bfloat16_model_are_taken_in_float32(start, weights):
