@@ -412,7 +412,8 @@ def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
             continue
         fitting.add(wanted)
         limit = most_minutes(wanted, partitions, accounts)
-        kinds.setdefault(sbatch_options(asked, wanted, limit, cluster), []).append(rule)
+        if rule in needs or asked is default:  # of the profile's other rules none may be in this run
+            kinds.setdefault(sbatch_options(asked, wanted, limit, cluster), []).append(rule)
         if rule in needs and limit is not None and limit < (cluster.max_runtime or limit + 1):
             where = f"partition {wanted.slurm_partition or '(default)'}"
             longest = math.ceil(max(need.estimate for need in needs[rule]))

@@ -177,10 +177,10 @@ def test_a_site_that_refuses_requests_for_memory(tmp_path, site, sbatch):
 
 
 def test_sbatch_is_asked_for_what_jobs_ask_for(tmp_path, site, sbatch):
-    """One question for all rules that ask alike."""
+    """Not for a rule that is in the profile and not in this run: it would ask for no GPU in the GPUs' partition."""
     asked = sbatch("")
     default = DEFAULT | {"runtime": 60, "qos": "normal", "constraint": "a100|h100"}
-    rules = PROFILE["set-resources"] | {"dte": {"slurm_extra": "''"}}
+    rules = PROFILE["set-resources"] | {"score_sources": {"slurm_partition": GPU}}
     run = plan(tmp_path, cluster={"gpu_model": "a100", "max_runtime": 15})
     findings = list(check(run, [profile(tmp_path, **{"default-resources": default, "set-resources": rules})]))
     assert faults(findings) == [] and not any("sbatch" in note for note in notes_on_slurm(findings))
