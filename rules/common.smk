@@ -186,6 +186,7 @@ def ready():
             check_apptainer()
             check_images(sorted(USED_IMAGES))
         writable(PLAN.results)
-        check_jobs(workflow, CONFIG.cluster.max_runtime)
+        for warning in check_jobs(workflow, CONFIG.cluster):
+            logger.warning(warning)
     except (ImageError, SlurmError, StorageError) as error:
         raise WorkflowError(str(error)) from None

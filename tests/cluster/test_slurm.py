@@ -11,6 +11,8 @@ from support.checkouts import lm_checkout, semantic
 from support.cluster_runs import PROFILES, black_boxes, gpus, refused
 from support.local_slurm import job_facts, output
 
+from fute.cluster.site import refusal
+
 pytestmark = pytest.mark.cluster
 
 
@@ -83,7 +85,7 @@ def test_what_the_cluster_has_not_is_refused(checkout, cluster):
         ("slurm_account=lab", "slurm_account is 'lab', but this cluster keeps no accounts"),
         (
             "mem_mb=9000000",
-            "asks for 9,000,000 MB of memory on one node, but the nodes of partition tests have at most",
+            "asks for 9,000,000 MB of memory on one node, but the nodes of partition tests that can run jobs have",
         ),
         ("gpu=3", "3 GPUs on one node, but partition tests has 2 x test a node"),
         ("gpu_model=h100", "gpu_model 'h100' is not in partition tests, whose nodes have 2 x test"),
@@ -91,6 +93,14 @@ def test_what_the_cluster_has_not_is_refused(checkout, cluster):
     ):
         gpu = [] if setting.startswith("gpu=") else ["embed_batch:gpu=1"]
         assert why in refused(checkout, *PROFILES, "--set-resources", *gpu, f"embed_batch:{setting}"), setting
+
+
+def test_sbatch_says_whether_it_would_take_a_job(cluster):
+    """Against the real one, which submits nothing."""
+    known = output("squeue", "--noheader", "--states=all", "--format=%i")
+    assert refusal(["--partition=tests", "--time=1", "--mem=100"]) == ""
+    assert refusal(["--partition=tests", "--time=1", "--mem=9000000"]).startswith("sbatch failed: ")
+    assert output("squeue", "--noheader", "--states=all", "--format=%i") == known
 
 
 def test_a_plan_needs_no_account(checkout, cluster):

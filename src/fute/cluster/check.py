@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -28,14 +29,17 @@ from fute.cluster.site import (
     check_site,
     check_status_command,
     chosen,
+    closed,
     most_minutes,
     read_accounts,
     read_partitions,
+    refusal,
     request,
+    sbatch_options,
     slurm,
 )
 from fute.cluster.slurm import SITE, check_settings
-from fute.cluster.storage import StorageError, existing, writable
+from fute.cluster.storage import CACHES, StorageError, existing, writable
 from fute.config.run import read_yaml
 from fute.config.run_lock import lock_file, pinned_dataset, pinned_model
 from fute.config.sections import ConfigError
@@ -368,7 +372,8 @@ def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
     for rule, need in heavy_jobs(plan, JobNeeds(plan)):
         needs.setdefault(rule, []).append(need)
     own = {
-        rule: {"mem_mb": max(need.memory_mb() for need in jobs)} | gpu_request(cluster, max(need.gpus for need in jobs))
+        rule: {"mem_mb": max(need.memory_mb() for need in jobs), "runtime": max(need.minutes() for need in jobs)}
+        | gpu_request(cluster, max(need.gpus for need in jobs))
         for rule, jobs in needs.items()
     }
     default, by_profile = (dict(profile.get(key) or {}) for key in ("default-resources", "set-resources"))
@@ -396,6 +401,8 @@ def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
     yield from check_configuration()
     yield from mixed_gpus(of_rules.values(), partitions)
     faults: dict[str, list[str]] = {}
+    kinds: dict[tuple[str, ...], list[str]] = {}
+    fitting = set()
     for rule, asked in {"all other rules": default, **of_rules}.items():
         try:
             wanted = request(asked, profile.get("slurm-qos"))
@@ -403,7 +410,10 @@ def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
         except SlurmError as error:
             faults.setdefault(str(error), []).append(rule)
             continue
+        fitting.add(wanted)
         limit = most_minutes(wanted, partitions, accounts)
+        if rule in needs or asked is default:  # of the profile's other rules none may be in this run
+            kinds.setdefault(sbatch_options(asked, wanted, limit, cluster), []).append(rule)
         if rule in needs and limit is not None and limit < (cluster.max_runtime or limit + 1):
             where = f"partition {wanted.slurm_partition or '(default)'}"
             longest = math.ceil(max(need.estimate for need in needs[rule]))
@@ -414,10 +424,34 @@ def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
                 "longer jobs are cut to it, keep their state at its end and go on in the next attempt; raise `retries` "
                 "in the profile, or choose a partition or QOS with a longer limit",
             )  # fmt: skip
+    yield from (Finding("note", f"SLURM: {what}", "ask the site") for what in closed(fitting, partitions))
+    refused = list(check_sbatch(kinds))
+    yield from refused
     for why, rules in faults.items():
         yield Finding("fault", f"SLURM, {', '.join(rules)}", why)
-    if not faults:
+    if not faults and not any(finding.state == "fault" for finding in refused):
         yield Finding("ok", f"SLURM: account, partitions, memory and GPUs of {len(of_rules) + 1} kinds of jobs")
+
+
+def check_sbatch(kinds: Mapping[tuple[str, ...], list[str]]) -> Iterator[Finding]:
+    """Whether sbatch would take the jobs: sites have rules that only it knows. kinds: its options -> rules."""
+    said: dict[tuple[Literal["note", "fault"], str, str], list[str]] = {}
+    for options, rules in kinds.items():
+        if not (why := refusal(options)):
+            continue
+        without = [option for option in options if not option.startswith("--mem=")]
+        if len(without) < len(options) and not refusal(without):
+            found = (
+                "fault", f"sbatch takes such jobs without --mem, and with it not ({why})",
+                "where memory comes with CPUs or GPUs, set cluster.memory_request: none; else lower mem_mb of these "
+                "rules in the profile, or take another partition",
+            )  # fmt: skip
+        else:
+            line = shlex.join(["sbatch", "--test-only", *options, "--wrap=true"])
+            found = ("note", f"sbatch would take no such job now ({why})", f"try it: {line}")
+        said.setdefault(found, []).extend(rules)
+    for (state, what, way_out), rules in said.items():
+        yield Finding(state, f"SLURM, {', '.join(rules)}: {what}", way_out)
 
 
 def mixed_gpus(resources: Iterable[dict[str, Any]], partitions: Mapping[str, Partition]) -> Iterator[Finding]:
@@ -509,7 +543,7 @@ def check_compiled(images: bool) -> Iterator[Finding]:
         way_out = "bind a folder of a scratch file system: APPTAINER_BIND=/scratch/me/cache:/cache"
     else:
         folder = Path(os.environ.get("TRITON_CACHE_DIR") or Path.home() / ".triton")
-        way_out = "set TRITON_CACHE_DIR, XDG_CACHE_HOME, HF_HOME and VLLM_CACHE_ROOT to a scratch file system"
+        way_out = CACHES
     place = existing(folder)
     if not os.access(place, os.W_OK):
         yield Finding("fault", f"compiled code goes to {folder}, which cannot be written here", way_out)

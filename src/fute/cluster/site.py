@@ -11,7 +11,10 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from fute.config.cluster import ClusterConfig
 
 EXECUTOR_TAKES = re.compile(r"[A-Za-z0-9_.]+")
 """A name of a GPU model that the executor passes on; it refuses others."""
@@ -22,6 +25,8 @@ MINUTES = "MaxWall"
 GPU_LIMITS = {"maxtres": "MaxTRESPerJob", "maxtrespernode": "MaxTRESPerNode", "grptres": "GrpTRES"}
 """Columns of `sacctmgr` with limits that one job alone can be over, and their names."""
 QOS_GPU_LIMITS = GPU_LIMITS | {"maxtrespu": "MaxTRESPerUser", "maxtrespa": "MaxTRESPerAccount"}
+NO_JOBS = ("down", "drain", "fail", "inval", "error", "unknown", "future", "n/a")
+"""How the states begin of nodes that take no job until somebody mends them; `n/a`: a partition without nodes."""
 UNNAMED = 'make slurm_account "" in the profile, and export SBATCH_ACCOUNT=... before the run'
 """How to name an account that sacctmgr does not list: sbatch takes it, and neither this check nor the executor asks."""
 NO_LIMITS: Mapping[str, int] = MappingProxyType({})
@@ -45,13 +50,15 @@ class Request(NamedTuple):
 class Partition(NamedTuple):
     """A partition. minutes: longest time limit, None: any. gpus: most GPUs of a node, by model; "": no model named.
 
-    memory_mb: that of the node with most; 0: not known.
+    memory_mb: that of the node with most, of those that can run jobs; 0: not known. is_up: whether there are any; if
+    not, memory_mb is of all nodes.
     """
 
     minutes: int | None
     gpus: dict[str, int]
     default: bool = False
     memory_mb: int = 0
+    is_up: bool = True
 
 
 class Association(NamedTuple):
@@ -130,6 +137,33 @@ def request(resources: Mapping[str, Any], qos: str | None = None) -> Request:
     return Request(**named, gpus=gpus, memory_mb=_number(resources.get("mem_mb")))
 
 
+def sbatch_options(
+    resources: Mapping[str, Any], asked: Request, longest: int | None, cluster: ClusterConfig
+) -> tuple[str, ...]:
+    """Options by which a job of these resources is sent.
+
+    asked: `request(resources)`. longest: minutes that it may ask for, besides `cluster.max_runtime`; None: any.
+    """
+    minutes = filter(None, (_number(resources.get("runtime")), longest, cluster.max_runtime))
+    gres, model = str(resources.get("gres") or ""), f"{asked.gpu_model}:" if asked.gpu_model else ""
+    values = {
+        "account": ",".join(names(asked.slurm_account)[:1]), "partition": asked.slurm_partition, "qos": asked.qos,
+        "constraint": resources.get("constraint"), "time": min(minutes, default=0), "gres": gres,
+        "gpus": f"{model}{asked.gpus}" if asked.gpus and not gres else "",
+        "mem": asked.memory_mb if cluster.memory_request == "mem" else 0,
+    }  # fmt: skip
+    return tuple(f"--{name}={value}" for name, value in values.items() if value)
+
+
+def refusal(options: Iterable[str]) -> str:
+    """Why sbatch takes no job with these options, in its words; "" if it does. Nothing is submitted."""
+    try:
+        slurm("sbatch", "--test-only", "--nodes=1", *options, "--wrap=true")
+    except SlurmError as error:
+        return " ".join(str(error).split())
+    return ""
+
+
 def _number(resource: Any) -> int:
     """A resource that is a number; 0 if there is none, or an expression of a profile, whose value only a job has."""
     return int(resource) if str(resource).isdigit() else 0
@@ -153,12 +187,16 @@ def read_partitions() -> dict[str, Partition]:
     """The cluster's partitions by name, hidden ones too. Raises SlurmError."""
     partitions: dict[str, Partition] = {}
     # without --exact sinfo prints one line for nodes of different memory
-    for line in slurm("sinfo", "--all", "--exact", "--noheader", "--format=%P|%l|%m|%G").splitlines():
-        name, limit, memory, gres = line.strip().split("|", 3)
-        key = name.rstrip("*")
-        known = partitions.get(key, Partition(minutes(limit), {}, name.endswith("*")))
+    for line in slurm("sinfo", "--all", "--exact", "--noheader", "--format=%P|%l|%m|%T|%G").splitlines():
+        name, limit, memory, state, gres = line.strip().split("|", 4)
+        key, is_up = name.rstrip("*"), not state.startswith(NO_JOBS)
+        known = partitions.get(key, Partition(minutes(limit), {}, name.endswith("*"), is_up=False))
         stated = int(memory) if memory != "1" else 0  # 1: what SLURM takes where a site states none
-        partitions[key] = known = known._replace(memory_mb=max(known.memory_mb, stated))
+        if is_up and not known.is_up:  # the first that can run jobs
+            known = known._replace(memory_mb=0, is_up=True)
+        if is_up == known.is_up:
+            known = known._replace(memory_mb=max(known.memory_mb, stated))
+        partitions[key] = known
         for part in re.sub(r"\([^)]*\)", "", gres).split(","):
             words = part.split(":")
             if words[0] != "gpu":
@@ -310,8 +348,20 @@ def chosen(asked: str, partitions: Mapping[str, Partition]) -> dict[str, Partiti
 
 
 def most_memory(asked: str, partitions: Mapping[str, Partition]) -> int:
-    """Megabytes of the largest node that a job may run on; 0: not known."""
-    return max((part.memory_mb for part in chosen(asked, partitions).values()), default=0)
+    """Megabytes of the largest node that a job may run on: that can, or if none can of all nodes; 0: not known."""
+    wanted = chosen(asked, partitions).values()
+    return max((part.memory_mb for part in [part for part in wanted if part.is_up] or wanted), default=0)
+
+
+def closed(requests: Iterable[Request], partitions: Mapping[str, Partition]) -> list[str]:
+    """What to say of partitions that jobs ask for while none of their nodes can run any."""
+    asked = {asked.slurm_partition: chosen(asked.slurm_partition, partitions) for asked in requests}
+    return [
+        f"no node of partition {','.join(parts)} can run jobs now (`sinfo -R` says why): jobs will wait for one, and "
+        "their memory is held against that of all its nodes"
+        for _, parts in sorted(asked.items())
+        if parts and not any(part.is_up for part in parts.values())
+    ]
 
 
 def most_minutes(asked: Request, partitions: Mapping[str, Partition], accounts: Accounts | None) -> int | None:
@@ -363,8 +413,9 @@ def _check_partition(asked: Request, partitions: Mapping[str, Partition]) -> Non
     where, most = f"partition {','.join(wanted)}", most_memory(asked.slurm_partition, partitions)
     if most and asked.memory_mb > most:
         raise SlurmError(
-            f"a job asks for {asked.memory_mb:,} MB of memory on one node, but the nodes of {where} have at most "
-            f"{most:,} MB (`sinfo -o '%P %m'`): take another partition, or set the rule's mem_mb in the profile"
+            f"a job asks for {asked.memory_mb:,} MB of memory on one node, but the nodes of {where} that can run jobs "
+            f"have at most {most:,} MB (`sinfo -eo '%P %m %T'`): take another partition, or set the rule's mem_mb in "
+            "the profile"
         )
     if not asked.gpus:
         return

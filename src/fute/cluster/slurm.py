@@ -20,6 +20,7 @@ from fute.cluster.site import (
     SlurmError,
     check_site,
     check_status_command,
+    closed,
     read_accounts,
     read_partitions,
     request,
@@ -28,6 +29,8 @@ from fute.cluster.site import (
 
 if TYPE_CHECKING:
     from snakemake.workflow import Workflow as SnakemakeWorkflow
+
+    from fute.config.cluster import ClusterConfig
 
 OWN = re.compile(r"[\w-]+_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 """Name of a job of a run. Its prefix, `slurm-jobname-prefix` of profiles/slurm, may be another in a user's profile."""
@@ -82,7 +85,10 @@ def check_settings(resources: Mapping[str, Iterable[object]], array_jobs: str | 
                 f'({hint}; "" where the site needs none), or add a profile of your own with --profile'
             )
     if any(resources.get("mem_mb_per_cpu", ())):
-        raise SlurmError("mem_mb_per_cpu is set and would replace every rule's mem_mb: remove it from the profile")
+        raise SlurmError(
+            "mem_mb_per_cpu is set and would replace every rule's mem_mb: remove it from the profile; where the site "
+            "refuses --mem, set cluster.memory_request: none"
+        )
 
 
 def allow_no_arrays() -> None:
@@ -94,17 +100,17 @@ def allow_no_arrays() -> None:
         plugin.get_max_array_size = lambda: 1000  # its own value where SLURM does not say
 
 
-def check_jobs(workflow: SnakemakeWorkflow, max_minutes: int | None = None) -> None:
+def check_jobs(workflow: SnakemakeWorkflow, cluster: ClusterConfig) -> list[str]:
     """Check the planned jobs if SLURM executes this run, and let them be submitted as `submission` says; else nothing.
 
-    max_minutes: longest time limit that a job may ask for, besides that of its partition. Raises SlurmError.
+    cluster: what is stated of the site. Returns what stops no run, but should be known. Raises SlurmError.
     """
     settings = workflow.executor_settings
     if not hasattr(settings, "array_jobs"):
-        return
+        return []
     jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_local]
     if not jobs:
-        return
+        return []
     asked = {name: {job.resources.get(name) for job in jobs} for name in (*SITE, "mem_mb_per_cpu")}
     check_settings(asked, settings.array_jobs)
     partitions = read_partitions()
@@ -121,7 +127,8 @@ def check_jobs(workflow: SnakemakeWorkflow, max_minutes: int | None = None) -> N
 
     from fute.cluster.submission import guard
 
-    guard(Executor, partitions, accounts, max_minutes, longest_s)
+    guard(Executor, partitions, accounts, cluster, longest_s)
+    return closed(requests, partitions)
 
 
 def orphans(folder: Path) -> list[Job]:

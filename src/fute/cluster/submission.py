@@ -26,6 +26,7 @@ from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 
 from fute.cluster.site import Accounts, Partition, SlurmError, most_memory, most_minutes, request, slurm
+from fute.config.cluster import ClusterConfig
 
 FULL = re.compile(
     r"\b(?:QOS|Assoc)(?:Max|Grp)SubmitJob\w*|MaxSubmitJobs\w*|Resource temporarily unavailable"
@@ -74,9 +75,9 @@ class _Within:
 
 
 class Sender:
-    """Submits the jobs of one run, within the limits of the site and a stated one.
+    """Submits the jobs of one run, within the limits of the site.
 
-    executor: the plugin's class. max_minutes: the stated limit of a job's time; None: none.
+    executor: the plugin's class. cluster: what is stated of the site.
     """
 
     def __init__(
@@ -84,10 +85,10 @@ class Sender:
         executor: type[Executor],
         partitions: Mapping[str, Partition],
         accounts: Accounts | None,
-        max_minutes: int | None,
+        cluster: ClusterConfig,
     ) -> None:
         self._run_job, self._cancel_jobs = executor.run_job, executor.cancel_jobs
-        self._partitions, self._accounts, self._max_minutes = partitions, accounts, max_minutes
+        self._partitions, self._accounts, self._cluster = partitions, accounts, cluster
         # one at a time, so that a job of this run that SLURM has and nobody knows is the one just sent
         self._one = threading.Lock()
         self._known: set[str] = set()
@@ -169,14 +170,17 @@ class Sender:
         """The job, or one that asks for no more time than its partition, its account and the site allow.
 
         Nor for more memory than a node has: a first attempt that does is refused before, a retry asks for all there is.
+        Where the site takes no request for memory, for none.
         """
         wanted = request(job.resources, executor.workflow.executor_settings.qos)
         longest = most_minutes(wanted, self._partitions, self._accounts)
         most = {
-            "runtime": min((minutes for minutes in (longest, self._max_minutes) if minutes), default=None),
+            "runtime": min((minutes for minutes in (longest, self._cluster.max_runtime) if minutes), default=None),
             "mem_mb": most_memory(wanted.slurm_partition, self._partitions),
         }
         changed = {name: limit for name, limit in most.items() if limit and (job.resources.get(name) or 0) > limit}
+        if self._cluster.memory_request == "none":
+            changed["mem_mb"] = 0  # the executor sends no --mem then
         return _Within(job, **changed) if changed else job
 
     def _fail(self, executor: Executor, job: Any, why: str) -> None:
@@ -248,14 +252,15 @@ def guard(
     executor: type[Executor],
     partitions: Mapping[str, Partition],
     accounts: Accounts | None,
-    max_minutes: int | None,
+    cluster: ClusterConfig,
     longest_s: int | None = None,
 ) -> None:
     """Let a class of executors announce its jobs, submit and cancel them through a `Sender`, and see their ends.
 
-    longest_s: most seconds between two questions for the states of jobs; None: as the plugin asks, up to 180.
+    cluster: what is stated of the site. longest_s: most seconds between two questions for the states of jobs; None: as
+    the plugin asks, up to 180.
     """
-    sender, run_jobs = Sender(executor, partitions, accounts, max_minutes), executor.run_jobs
+    sender, run_jobs = Sender(executor, partitions, accounts, cluster), executor.run_jobs
 
     def announced(self: Executor, jobs: list[Any]) -> None:
         for job in jobs:

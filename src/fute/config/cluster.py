@@ -18,6 +18,11 @@ class ClusterConfig(Section):
     gpu_request: Literal["gpus", "gres"] = Field(
         "gpus", description="How SLURM is asked for GPUs: `--gpus=N`, or `--gres=gpu:N` where the site takes only that."
     )
+    memory_request: Literal["mem", "none"] = Field(
+        "mem",
+        description="How SLURM is asked for memory: `--mem=N`, or, where the site refuses that because memory comes "
+        "with CPUs or GPUs, not at all (`none`).",
+    )
     gpu_model: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9_.]+$",

@@ -65,8 +65,9 @@ def command(tmp_path, monkeypatch):
 @pytest.fixture
 def site(command):
     """A cluster of two partitions and one account."""
-    command("sinfo", f"{CPU}*|7-00:00:00|64000|(null)\n{GPU}|1-00:00:00|256000|gpu:a100:4")
+    command("sinfo", f"{CPU}*|7-00:00:00|64000|idle|(null)\n{GPU}|1-00:00:00|256000|idle|gpu:a100:4")
     command("sacctmgr", "lab||normal|normal||||")
+    command("sbatch", "")
     accounting = "AccountingStorageEnforce = qos\nAccountingStorageType = accounting_storage/slurmdbd\n"
     command("scontrol", f"{accounting}ClusterName = here")
 
@@ -134,16 +135,84 @@ def test_a_job_of_one_gpu_is_not_taken_for_one_of_many(tmp_path, site):
 
 def test_more_memory_than_a_node_has(tmp_path, site, command):
     """What the rule asks for, unless the profile states it."""
-    command("sinfo", f"{CPU}*|7-00:00:00|64000|(null)\n{GPU}|1-00:00:00|6000|gpu:a100:4")
+    command("sinfo", f"{CPU}*|7-00:00:00|64000|idle|(null)\n{GPU}|1-00:00:00|6000|idle|gpu:a100:4")
     found = faults(check(plan(tmp_path), [profile(tmp_path)]))
     assert [fault.split(" of memory")[0] for fault in found] == [
         # 6000, 16 bytes for each of 135 million parameters, and states: 2 GiB and those of two vectors' texts
         "SLURM, embed_batch: a job asks for 10,328 MB",
         "SLURM, label_batch: a job asks for 6,324 MB",  # 6000, and 2.4 bytes
     ]
-    assert "of partition gpu have at most 6,000 MB" in found[0]
+    assert "of partition gpu that can run jobs have at most 6,000 MB" in found[0]
     less = {rule: more | {"mem_mb": 6000} for rule, more in PROFILE["set-resources"].items()}
     assert faults(check(plan(tmp_path), [profile(tmp_path, **{"set-resources": less})])) == []
+
+
+@pytest.fixture
+def sbatch(tmp_path):
+    """An sbatch that runs a line of shell over its arguments; they are kept."""
+
+    def does(line: str) -> Path:
+        asked = tmp_path / "asked"
+        (tmp_path / "bin/sbatch").write_text(f'#!/bin/sh\necho "$*" >> {asked}\n{line}\n')
+        return asked
+
+    return does
+
+
+NO_MEMORY = 'case "$*" in *--mem=*) echo "sbatch: error: memory comes with GPUs" >&2; exit 1;; esac'
+
+
+def test_a_site_that_refuses_requests_for_memory(tmp_path, site, sbatch):
+    """Only sbatch knows it, so it is asked, and nothing is submitted."""
+    asked = sbatch(NO_MEMORY)
+    (found,) = faults(check(plan(tmp_path), [profile(tmp_path)]))
+    assert found == (
+        "SLURM, all other rules, embed_batch, label_batch: sbatch takes such jobs without --mem, and with it not "
+        "(sbatch failed: sbatch: error: memory comes with GPUs): where memory comes with CPUs or GPUs, set "
+        "cluster.memory_request: none; else lower mem_mb of these rules in the profile, or take another partition"
+    )
+    assert all("--test-only" in line for line in asked.read_text().splitlines())
+    findings = list(check(plan(tmp_path, cluster={"memory_request": "none"}), [profile(tmp_path)]))
+    assert faults(findings) == [] and not any("sbatch" in note for note in notes_on_slurm(findings))
+
+
+def test_sbatch_is_asked_for_what_jobs_ask_for(tmp_path, site, sbatch):
+    """Not for a rule that is in the profile and not in this run: it would ask for no GPU in the GPUs' partition."""
+    asked = sbatch("")
+    default = DEFAULT | {"runtime": 60, "qos": "normal", "constraint": "a100|h100"}
+    rules = PROFILE["set-resources"] | {"score_sources": {"slurm_partition": GPU}}
+    run = plan(tmp_path, cluster={"gpu_model": "a100", "max_runtime": 15})
+    findings = list(check(run, [profile(tmp_path, **{"default-resources": default, "set-resources": rules})]))
+    assert faults(findings) == [] and not any("sbatch" in note for note in notes_on_slurm(findings))
+    others, *heavy = asked.read_text().splitlines()
+    line = (
+        "--test-only --nodes=1 --account=lab --partition={} --qos=normal --constraint=a100|h100 --time={} {}--wrap=true"
+    )
+    assert others == line.format("cpu", 15, "--mem=4000 ")
+    assert heavy == [line.format("gpu", 15, f"--gpus=a100:1 --mem={memory} ") for memory in (10328, 6324)]
+    asked.unlink()
+    list(check(plan(tmp_path, cluster={"gpu_request": "gres"}), [profile(tmp_path)]))
+    assert [" --gres=gpu:1 " in line for line in asked.read_text().splitlines()] == [False, True, True]
+    assert "--gpus" not in asked.read_text()
+
+
+def test_a_refusal_of_another_kind_is_a_note_in_the_sites_words(tmp_path, site, sbatch):
+    """A partition may be closed today, and open when the job is sent."""
+    sbatch('case "$*" in *gpu*) echo "allocation failure: Required partition not available" >&2; exit 1;; esac')
+    findings = list(check(plan(tmp_path), [profile(tmp_path)]))
+    notes = [note for note in notes_on_slurm(findings) if "sbatch would take no such job now" in note]
+    assert faults(findings) == [] and len(notes) == 2
+    said = "note   SLURM, embed_batch: sbatch would take no such job now (sbatch failed: allocation failure: Required"
+    assert notes[0].startswith(
+        f"{said} partition not available): try it: sbatch --test-only --account=lab --partition=g"
+    )
+
+
+def test_a_partition_of_which_all_nodes_are_down(tmp_path, site, command):
+    command("sinfo", f"{CPU}*|7-00:00:00|64000|idle|(null)\n{GPU}|1-00:00:00|256000|down*|gpu:a100:4")
+    findings = list(check(plan(tmp_path), [profile(tmp_path)]))
+    assert len([note for note in notes_on_slurm(findings) if "no node of partition gpu can run jobs" in note]) == 1
+    assert faults(findings) == []
 
 
 def test_a_short_time_limit_is_a_note(tmp_path, site):
@@ -155,7 +224,7 @@ def test_a_short_time_limit_is_a_note(tmp_path, site):
 
 
 def test_the_attempts_that_a_short_limit_takes_are_counted(tmp_path, site, command, monkeypatch):
-    command("sinfo", f"{CPU}*|7-00:00:00|64000|(null)\n{GPU}|4:00:00|256000|gpu:a100:4")
+    command("sinfo", f"{CPU}*|7-00:00:00|64000|idle|(null)\n{GPU}|4:00:00|256000|idle|gpu:a100:4")
     long = Need(operations=6e15, tokens=1, host_mb=1000, gpus=1, start=1140)
     monkeypatch.setattr(
         checks, "heavy_jobs", lambda *_: [("embed_batch", long), ("label_batch", replace(long, start=20))]
@@ -168,7 +237,8 @@ def test_the_attempts_that_a_short_limit_takes_are_counted(tmp_path, site, comma
 def test_gpus_of_several_kinds_in_a_partition(tmp_path, site, command):
     """SLURM would give a part of a GPU, or a smaller one, to a job that names none."""
     command(
-        "sinfo", f"{CPU}*|7-00:00:00|64000|(null)\n{GPU}|1-00:00:00|256000|gpu:nvidia_a100_80gb_pcie:4,gpu:1g.10gb:7"
+        "sinfo",
+        f"{CPU}*|7-00:00:00|64000|idle|(null)\n{GPU}|1-00:00:00|256000|idle|gpu:nvidia_a100_80gb_pcie:4,gpu:1g.10gb:7",
     )
     kinds = "SLURM: partition gpu has GPUs of several kinds (1g.10gb, nvidia_a100_80gb_pcie): a job that names none"
     notes = notes_on_slurm(check(plan(tmp_path), [profile(tmp_path)]))
@@ -180,7 +250,7 @@ def test_gpus_of_several_kinds_in_a_partition(tmp_path, site, command):
 
 
 def test_the_default_partition_has_no_name_in_a_note(tmp_path, command, site):
-    command("sinfo", f"{GPU}*|1-00:00:00|256000|gpu:a100:4")
+    command("sinfo", f"{GPU}*|1-00:00:00|256000|idle|gpu:a100:4")
     unnamed = profile(tmp_path, **{"default-resources": DEFAULT | {"slurm_partition": ""}, "set-resources": {}})
     notes = notes_on_slurm(check(plan(tmp_path), [unnamed]))
     assert notes and all(": partition (default), account and QOS allow 1440 minutes" in note for note in notes)

@@ -290,7 +290,7 @@ def test_what_a_site_gives_identifies_no_result(of_site):
     """Nothing is computed again, and no lock or code hash changes, because a job asks otherwise for the same."""
     models = {"mixtral-8x7b": {"active_parameters_m": None}, "llama-2-13b": {"parameters_m": 14_000}}
     site = {"gpu_memory_gb": 24, "gpu_request": "gres", "gpu_model": "v100", "max_runtime": 60}
-    site |= {"tensor_parallel_size": {"llama-2-70b": 16}}
+    site |= {"memory_request": "none", "tensor_parallel_size": {"llama-2-70b": 16}}
     plain, there = of_site(), of_site(models=models, **site)
     assert there.config.cluster != plain.config.cluster
     assert config_sha256(there.run) == config_sha256(plain.run)

@@ -16,8 +16,10 @@ from fute.cluster.site import (
     SlurmError,
     check_site,
     check_status_command,
+    closed,
     job_limits,
     minutes,
+    most_memory,
     most_minutes,
     read_accounts,
     read_partitions,
@@ -66,9 +68,9 @@ def test_time_limits_as_slurm_prints_them(printed, right):
 def test_partitions_and_the_gpus_of_their_nodes(prints):
     prints(
         "sinfo",
-        "cpu*|infinite|64000|(null)\ngpu|1-00:00:00|256000|gpu:a100:4(S:0,2),shard:8\n"
-        "gpu|1-00:00:00|512000|gpu:a100:8(S:0-7)\ngpu|1-00:00:00|128000|gpu:v100:2\nold|30:00|1|gpu:3\n"
-        "mig|4:00:00|1|gpu:1g.10gb:7,gpu:2g.20gb:3\nbare|30:00|1|gpu",
+        "cpu*|infinite|64000|idle|(null)\ngpu|1-00:00:00|256000|idle|gpu:a100:4(S:0,2),shard:8\n"
+        "gpu|1-00:00:00|512000|idle|gpu:a100:8(S:0-7)\ngpu|1-00:00:00|128000|idle|gpu:v100:2\nold|30:00|1|idle|gpu:3\n"
+        "mig|4:00:00|1|idle|gpu:1g.10gb:7,gpu:2g.20gb:3\nbare|30:00|1|idle|gpu",
     )
     assert read_partitions() == {
         "cpu": Partition(None, {}, default=True, memory_mb=64000),
@@ -79,9 +81,33 @@ def test_partitions_and_the_gpus_of_their_nodes(prints):
     }
 
 
+def test_memory_is_that_of_nodes_that_can_run_jobs(prints):
+    """One that is down or drained may stay so; where all are, jobs wait, and the nodes count that there are."""
+    out = ("down", "down*", "drained", "draining", "drained*", "fail", "inval")
+    up = ("idle", "mixed", "allocated", "idle~", "completing", "planned", "maint")
+    line = "p|infinite|{}|{}|gpu:a100:{}".format
+    for state in out:
+        nodes = [line(900, state, 8), line(500, "mixed", 4), line(200, "idle", 4)]
+        for shown in (nodes, nodes[::-1]):
+            prints("sinfo", "\n".join(shown))
+            assert read_partitions() == {"p": Partition(None, {"a100": 8}, memory_mb=500)}
+    for state in up:
+        prints("sinfo", f"{line(900, state, 8)}\n{line(500, 'mixed', 4)}")
+        assert read_partitions()["p"].memory_mb == 900
+    prints("sinfo", f"{line(900, 'down*', 8)}\n{line(500, 'drained', 4)}")
+    there = read_partitions()
+    assert there == {"p": Partition(None, {"a100": 8}, memory_mb=900, is_up=False)}
+    there["q"] = Partition(None, {}, memory_mb=100)
+    assert most_memory("p", there) == 900 and most_memory("p,q", there) == 100
+    asked = [Request("", names, "", "", 0) for names in ("p", "q", "p,q", "elsewhere")]
+    (said,) = closed(asked, there)
+    assert said.startswith("no node of partition p can run jobs now")
+
+
 def test_a_hidden_partition_can_be_asked_for(prints):
     hidden = "PartitionName=course AllowGroups=ALL AllowAccounts=ALL AllowQos=ALL QoS=N/A MaxTime=UNLIMITED"
-    prints("sinfo", "cpu*|infinite|64000|(null)", **{"--all": "cpu*|infinite|64000|(null)\ncourse|1:00:00|64000|gpu:1"})
+    shown = "cpu*|infinite|64000|idle|(null)"
+    prints("sinfo", shown, **{"--all": f"{shown}\ncourse|1:00:00|64000|idle|gpu:1"})
     prints("scontrol", PARTITIONS, **{"--all": f"{PARTITIONS}\n{hidden}", "config": CONFIG.format("none", "slurmdbd")})
     prints("sacctmgr", "lab||normal|normal||||", qos="normal|||||||")
     asked = Request("lab", "course", "", "", 1)
@@ -232,7 +258,8 @@ def test_more_memory_than_a_node_has_is_refused():
     check_site([ASKED._replace(slurm_partition="cpu,gpu", memory_mb=256000)], cluster, ACCOUNTS)
     check_site([ASKED._replace(memory_mb=10**6)], CLUSTER, ACCOUNTS)
     said = refused(memory_mb=256001, cluster=cluster)
-    assert "asks for 256,001 MB of memory on one node, but the nodes of partition gpu have at most 256,000 MB" in said
+    assert "asks for 256,001 MB of memory on one node, but the nodes of partition gpu that can run" in said
+    assert "have at most 256,000 MB" in said
     assert "at most 64,000 MB" in refused(slurm_partition="", memory_mb=64001, cluster=cluster), "the default one"
 
 

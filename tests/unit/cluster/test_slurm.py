@@ -25,6 +25,7 @@ from typer.testing import CliRunner
 from fute.cluster import submission
 from fute.cluster.slurm import SlurmError, allow_no_arrays, check_jobs, check_settings, controllers, orphans
 from fute.commands import app
+from fute.config.cluster import ClusterConfig
 
 ROOT = Path(__file__).parents[3]
 GOOD = {"slurm_account": ["lab"], "slurm_partition": ["cpu", "gpu"], "mem_mb_per_cpu": [None]}
@@ -47,7 +48,8 @@ def test_what_is_refused_is_named_with_what_to_do():
     said = refused(slurm_partition=["cpu", "your-gpu-partition", "your-cpu-partition"])
     assert "slurm_partition is still your-cpu-partition, your-gpu-partition" in said and "profiles/slurm" in said
     assert "slurm-array-jobs is 'mte'" in refused(array_jobs="mte")
-    assert "mem_mb_per_cpu" in refused(mem_mb_per_cpu=[None, 500])
+    said = refused(mem_mb_per_cpu=[None, 500])
+    assert "mem_mb_per_cpu is set" in said and "set cluster.memory_request: none" in said
 
 
 def test_a_python_that_no_job_can_be_started_with_is_refused(monkeypatch):
@@ -72,7 +74,7 @@ def test_a_checkout_whose_path_a_shell_would_read_is_refused(tmp_path, monkeypat
 def test_without_accounts_squeue_is_asked_and_a_stated_limit_of_time_reaches_the_jobs(tmp_path, monkeypatch):
     """With sacct the run would wait for ever, which is said before the first job."""
     config = "AccountingStorageType = (null)\nMinJobAge = 150 sec"
-    said = {"sinfo": "tests*|infinite|64000|(null)", "scontrol": config, "sacct": ""}
+    said = {"sinfo": "tests*|infinite|64000|idle|(null)", "scontrol": config, "sacct": ""}
     for command, text in said.items():
         (tmp_path / command).write_text(f"#!/bin/sh\necho '{text}'\n")
         (tmp_path / command).chmod(0o755)
@@ -81,14 +83,19 @@ def test_without_accounts_squeue_is_asked_and_a_stated_limit_of_time_reaches_the
     settings = ExecutorSettings(status_command="sacct")
     workflow = SimpleNamespace(executor_settings=settings, dag=SimpleNamespace(needrun_jobs=lambda: [job]))
     with pytest.raises(SlurmError, match="keeps no accounts, so sacct would not say which jobs have ended"):
-        check_jobs(workflow)
+        check_jobs(workflow, ClusterConfig())
     workflow.executor_settings = ExecutorSettings(status_command="squeue")
     guarded = []
     monkeypatch.setattr(submission, "guard", lambda *given: guarded.append(given))
-    check_jobs(workflow, 600)
-    ((_, partitions, accounts, longest, seconds),) = guarded
-    assert (list(partitions), accounts, longest, seconds) == (["tests"], None, 600, 50)
-    assert "check_jobs(workflow, CONFIG.cluster.max_runtime)" in (ROOT / "rules/common.smk").read_text()
+    cluster = ClusterConfig(max_runtime=600)
+    assert check_jobs(workflow, cluster) == []
+    ((_, partitions, accounts, stated, seconds),) = guarded
+    assert (list(partitions), accounts, stated, seconds) == (["tests"], None, cluster, 50)
+    (tmp_path / "sinfo").write_text("#!/bin/sh\necho 'tests*|infinite|64000|drained|(null)'\n")
+    (said,) = check_jobs(workflow, cluster)
+    assert said.startswith("no node of partition tests can run jobs now (`sinfo -R` says why)")
+    smk = (ROOT / "rules/common.smk").read_text()
+    assert "for warning in check_jobs(workflow, CONFIG.cluster):\n            logger.warning(warning)\n" in smk
 
 
 @pytest.mark.parametrize("size", [0, 2, 1001])

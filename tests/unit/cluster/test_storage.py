@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -23,6 +26,63 @@ def test_advice_names_place_reason_and_remedy(tmp_path):
     assert storage.advice(FileNotFoundError(errno.ENOENT, "No such file", "results/x")) is None
     assert storage.advice(ValueError("x")) is None
     storage.writable(tmp_path / "not" / "yet")
+
+
+def full(path: object = None) -> str:
+    error = OSError(errno.ENOSPC, "No space left on device", *([] if path is None else [str(path)]))
+    return storage.advice(error)
+
+
+def test_advice_names_what_to_set_where_another_folder_than_results_is_full(tmp_path, monkeypatch):
+    """Also where `results` is a link, or everything lies in the temporary folder."""
+    (tmp_path / "scratch/results").mkdir(parents=True)
+    for name in ("project", "tmp", "home"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    Path("results").symlink_to(tmp_path / "scratch/results")
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    for inside in ("results/m/x", tmp_path / "scratch/results/m/x"):
+        assert full(inside).endswith("run again to continue), or move `results` to a larger disk")
+    assert f"cannot write {tmp_path}/tmp/a/b: the disk is full; free space" in full(tmp_path / "tmp/a/b")
+    assert full(tmp_path / "tmp/a/b").endswith(f", or {storage.LARGER_TEMPORARY}")
+    assert full(tmp_path / "home/.cache/vllm/x").endswith(f", or {storage.CACHES}")
+    assert full(tmp_path / "home/x").endswith(", or choose a folder on a larger disk")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert full("results/x").endswith("or move `results` to a larger disk")
+    monkeypatch.delenv("TMPDIR")
+    assert storage.LARGER_TEMPORARY in full("/tmp/x")
+
+
+def test_where_no_file_is_named_the_room_on_both_disks_is(tmp_path, monkeypatch):
+    """As when a file that is open cannot be written on."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    room = {tmp_path: 120e9, tmp_path / "tmp": 0}
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(storage.shutil, "disk_usage", lambda folder: SimpleNamespace(free=room[folder]))
+    for error in (OSError(errno.ENOSPC, "No space left on device"), OSError(errno.ENOSPC, "No space left", 5)):
+        assert storage.advice(error) == (
+            "cannot write a file: the disk is full; free space (finished work is kept: run again to continue), or move "
+            f"`results` (120.0 GB free) to a larger disk; if {tmp_path}/tmp (0.0 GB free) is what is full, "
+            f"{storage.LARGER_TEMPORARY}"
+        )
+    of_quota = storage.advice(OSError(errno.EDQUOT, "Disk quota exceeded"))
+    assert "GB free" not in of_quota, "which a disk's room says nothing of"
+
+
+def test_no_temporary_folder_at_all(tmp_path, monkeypatch):
+    """Python tries several, and gives up where none can be written on."""
+
+    def fail(*_args, **_options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile._os, "open", fail)
+    with pytest.raises(FileNotFoundError) as error:
+        tempfile.gettempdir()
+    monkeypatch.undo()
+    said = storage.advice(error.value)
+    assert said.startswith("No usable temporary directory found in ['") and said.endswith(storage.LARGER_TEMPORARY)
 
 
 def test_results_that_link_to_nothing_are_refused(tmp_path):

@@ -17,6 +17,7 @@ from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
 from fute.cluster import submission
 from fute.cluster.site import Accounts, Association, Partition, Qos
+from fute.config.cluster import ClusterConfig
 
 COMMENT, RUN = "rule_embed_batch_wildcards_t5_b1", "fute_run"
 PARTITIONS = {"gpu": Partition(600, {"a100": 4}, default=True), "cpu": Partition(None, {}, memory_mb=64000)}
@@ -77,14 +78,20 @@ def site(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def executor(tmp_path, monkeypatch):
+def cluster():
+    """What is stated of the site."""
+    return ClusterConfig(max_runtime=900)
+
+
+@pytest.fixture
+def executor(tmp_path, monkeypatch, cluster):
     """An executor of the plugin's class under guard; what it reports is in `sent`, `failed` and `done`."""
     monkeypatch.setattr(plugin, "query_job_status", plugin.query_job_status)  # `guard` changes it; put back after
 
     class Guarded(plugin.Executor):
         pass
 
-    submission.guard(Guarded, PARTITIONS, ACCOUNTS, max_minutes=900)
+    submission.guard(Guarded, PARTITIONS, ACCOUNTS, cluster)
     made = object.__new__(Guarded)
     made.__dict__ |= {
         "workflow": SimpleNamespace(executor_settings=plugin.ExecutorSettings(), workdir_init=tmp_path),
@@ -261,10 +268,13 @@ def test_a_retry_asks_for_no_more_memory_than_a_node_has(site, executor, partiti
     assert f" --mem {asked} " in lines(folder)[0] and executor.sent[0].job is job
 
 
-def test_a_site_may_take_no_memory_in_requests(site, executor):
+@pytest.mark.parametrize("cluster", [ClusterConfig(memory_request="none")])
+@pytest.mark.parametrize(("partition", "memory"), [("cpu", 90000), ("gpu", 1000)])
+def test_a_site_may_take_no_memory_in_requests(site, executor, partition, memory):
+    """One setting for all rules, whatever they ask for and however much the nodes have."""
     folder = site("41")
-    submit(executor, Job(slurm_partition="cpu", mem_mb=0))
-    assert "--mem" not in lines(folder)[0] and executor.sent
+    submit(executor, Job(Job(), Job(), slurm_partition=partition, mem_mb=memory, runtime=40))
+    assert "--mem" not in lines(folder)[0] and " -t 40 " in lines(folder)[0] and executor.sent
 
 
 def test_no_job_asks_for_more_time_than_its_qos_gives(site, executor):
@@ -332,7 +342,7 @@ def test_a_command_that_never_tells_of_a_job_is_named(site, executor, status):
 @pytest.mark.parametrize(("longest", "waits"), [(None, 180), (50, 50)])
 def test_squeue_is_asked_before_it_forgets(site, executor, longest, waits):
     """The plugin alone lets up to 180 s pass, and waits for ever for a job that squeue has forgotten by then."""
-    submission.guard(type(executor), PARTITIONS, ACCOUNTS, None, longest)
+    submission.guard(type(executor), PARTITIONS, ACCOUNTS, ClusterConfig(), longest)
     for _ in range(20):
         ask(executor, site, "7|RUNNING")
     assert executor.next_seconds_between_status_checks == waits
