@@ -120,7 +120,7 @@ def _made(wanted: Wanted, models: Sequence[NamedModel], folder: Path) -> list[st
 def _check_paths(wanted: Wanted) -> None:
     """Raise FrontError for a path that YAML and messages cannot hold."""
     for path in (wanted.folder, wanted.data, wanted.test, wanted.prompts, wanted.unlabelled):
-        if path and any(unicodedata.category(char) in ("Cc", "Cs") for char in str(path.absolute())):
+        if path and any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in str(path.absolute())):
             raise FrontError(
                 f"{str(path.absolute())!r}: has a line break or a byte that is no text in its name; rename it"
             )

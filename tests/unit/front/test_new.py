@@ -586,7 +586,7 @@ def test_bad_names_are_one_line_and_leave_nothing(name, message, monkeypatch, ca
     assert message in told.err and told.err.count("\n") == 1 and tree() == before, told.err
 
 
-@pytest.mark.parametrize("name", ["caf\udce9.csv", "two\nlines.csv"])
+@pytest.mark.parametrize("name", ["caf\udce9.csv", "two\nlines.csv", "two\u2028lines.csv"])
 def test_a_path_that_no_text_can_hold_is_refused(name, monkeypatch, capsys):
     Path("reviews.csv").rename(name)
     assert fute(monkeypatch, "new", "mine", "--data", name, *P[2:]) == 1
