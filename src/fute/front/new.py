@@ -283,7 +283,15 @@ def _words_said(wanted: Wanted, run: Run) -> list[str]:
     except EngineError as error:
         raise FrontError(str(error)) from None
     try:
-        tokenizer = PromptTokenizer(load_tokenizer(folder), run.config.llm.engine, 10**9)
+        loaded = load_tokenizer(folder)
+    except Exception as error:  # of two libraries, by many kinds
+        reason = " ".join(str(error).split())
+        raise FrontError(
+            f"{folder}: its tokenizer cannot be loaded ({reason}); save the model again, or name another one (Python "
+            "files of a model's own are no part of a run)"
+        ) from None
+    try:
+        tokenizer = PromptTokenizer(loaded, run.config.llm.engine, 10**9)
     except EngineError as error:
         setting = "set chat_template: none"
         problem = str(error).replace(setting, f"{setting} under engine in {wanted.folder / RUN_FILE}")
