@@ -20,7 +20,8 @@ rule audit_manifest:
         mem_mb=4000,
     params:
         targets=" ".join(AUDITED),
-        config=os.path.relpath(workflow.configfiles[-1]) if workflow.configfiles else "config.yaml",
+        # of a function: braces in the path of a run of one's own would be wildcards
+        config=lambda wc: os.path.relpath(workflow.configfiles[-1]) if workflow.configfiles else "config.yaml",
         settings=lambda wc: settings_json(config),
         code=code_sha256("fute.audit.collect"),
     message:

@@ -258,6 +258,9 @@ class FolderBatch(CellStore):
         if gone := self.missing(units):
             raise StaleFile(f"{self.path(gone[0])}: was made and is gone; run again, which makes it again")
         kept = {self.path(key) for key in self.made_from}
+        for path in [*self.folder.glob("*"), *self.folder.glob("*/*")]:
+            if path.is_symlink() and path.is_dir():  # of copied results: what lies behind it is not of the batch
+                path.unlink()
         for path in [*self.folder.glob("*/*"), *self.folder.rglob(".*")]:
             if path not in kept:  # files made from other inputs, and what a killed process left of a file
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)

@@ -20,7 +20,7 @@ def time_left(seconds: float) -> str:
 def _bar(label: str, total: int, detail: str) -> tuple[Progress, TaskID]:
     """A bar that is on the terminal, and its only task. detail: what stands behind the counts."""
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[detail]}"),

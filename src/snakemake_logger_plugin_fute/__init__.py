@@ -21,6 +21,7 @@ from typing import TextIO
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from fute.cli import COMMANDS
 from fute.display_names import duration
 
 LAST_LINES = 20
@@ -296,7 +297,7 @@ class LogHandler(LogHandlerBase):
         return text if plain or not self.stream.isatty() else f"\033[{color}m{text}\033[0m"
 
     def write(self, *words: str) -> None:
-        print("  ".join(words), file=self.stream, flush=True)
+        print(COMMANDS.sub("?", "  ".join(words)), file=self.stream, flush=True)
 
 
 def steps(n: int) -> str:

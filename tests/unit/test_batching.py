@@ -205,6 +205,22 @@ def test_a_batch_of_files_that_are_gone_is_not_written(tmp_path):
     assert not folder.output.exists()
 
 
+def test_a_batch_removes_nothing_behind_a_link(tmp_path):
+    """As in an unfinished batch of copied results: what it was not made from is removed when it is written."""
+    rows, mine = tmp_path / "rows", tmp_path / "home/thesis/chapter"
+    mine.parent.mkdir(parents=True)
+    for path in (rows, mine):
+        path.write_text("")
+    folder = FolderBatch(tmp_path / "batches/0a.lock.json", {"x": {"rows": rows}})
+    folder.put("x/labels", lambda path: path.write_text(""))
+    for link in (folder.folder / "old", folder.path("x").parent / "y"):
+        link.symlink_to(tmp_path / "home")
+    with Step("fute.blackbox.finetune_model_step", settings={}) as step:
+        folder.write(step, "m", {"1": "x"}, ["x/labels"])
+    assert mine.is_file() and [path.name for path in folder.folder.rglob("*") if path.is_file()] == ["labels"]
+    assert not any(path.is_symlink() for path in folder.folder.rglob("*"))
+
+
 def test_files_without_which_a_unit_is_not_whole_are_taken_before_it(tmp_path, monkeypatch):
     first, other = (_cells(tmp_path, name, x="1") for name in "ab")
     for unit in ("x/a-run", "x/model/w"):

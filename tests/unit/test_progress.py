@@ -1,6 +1,7 @@
 """Progress in a log: what is said, when, and by which process."""
 
 import pytest
+from rich.console import Console
 
 from fute import progress
 from fute.progress import Track
@@ -33,3 +34,11 @@ def test_of_several_processes_the_first_one_reports(clock, capfd, monkeypatch, r
     with Track("labels", 40, "texts") as track:
         track.advance(40)
     assert len(capfd.readouterr().err.splitlines()) == lines
+
+
+def test_the_label_of_a_bar_is_no_markup(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "Console", lambda **_: Console(force_terminal=True, width=120))
+    bar, task = progress._bar("mine[v2]", 2, "texts")
+    bar.update(task, completed=2)
+    bar.stop()
+    assert "mine[v2]" in capsys.readouterr().out

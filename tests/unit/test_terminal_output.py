@@ -138,6 +138,17 @@ def test_a_run_is_a_line_for_the_plan_for_each_step_and_for_the_end(run):
     assert end.startswith("10 steps done in 3 min 33 s. Snakemake's log: ") and end.endswith("1.snakemake.log")
 
 
+def test_what_a_file_of_others_says_is_no_order_to_the_terminal(run):
+    run.say("run.yaml: x\x1b[2J\x1b]0;title\x07: unknown key", level=logging.ERROR)
+    (run.folder / "x.log").write_text("step: \x1b[31mred\x1b[0m \x1b[1A\n")
+    run.plan(rows=1)
+    run.start(1)
+    run.fail(1, log=[str(run.folder / "x.log")])
+    said = run.shown
+    assert said[0] == "run.yaml: x?[2J?]0;title?: unknown key"
+    assert "    | step: \x1b[31mred\x1b[0m ?[1A" in said
+
+
 def test_a_rule_without_a_message_is_named_with_its_wildcards(run):
     run.plan(rows=1)
     run.start(1, message=None)

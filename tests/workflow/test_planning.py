@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
 from support import planning
 from support.checkouts import ROOT, copy_project
 from support.planning import Plan, bare, ratio
@@ -63,6 +65,21 @@ def test_a_run_is_looked_at_before_its_data_are_there_and_not_begun(tmp_path):
     assert begun.returncode == 1 and "WorkflowError" in begun.stdout
     assert all(begun.stdout.count(f"\n  {name}") == 2 for name in missing), "once as the plan's warning"
     assert not (clone / "results").exists() and "Traceback" not in begun.stdout
+
+
+def test_paths_of_ones_own_may_have_any_marks(tmp_path):
+    """Braces are wildcards and places for values to Snakemake, and a shell reads all others."""
+    clone = copy_project(tmp_path / "a {b} 'c' %s $d")
+    clone.config = f"{tmp_path}/{{e}} f.yaml"
+    clone.variables = {"TMPDIR": f"{tmp_path}/t {{i}} 'j'"}
+    Path(clone.variables["TMPDIR"]).mkdir()
+    settings = yaml.safe_load((ROOT / "config.yaml").read_text())
+    settings["lm"]["transfer"] |= {"matrix": "file", "file": f"{tmp_path}/h 'g'.csv"}
+    Path(clone.config).write_text(yaml.safe_dump(settings))
+    Path(settings["lm"]["transfer"]["file"]).write_text("target,source,score\n")
+    said = clone.dry_run("--printshellcmds", "--", "transfer", "audit")
+    assert "--config '../{e} f.yaml' --settings" in said
+    clone.snakemake("--", "results/unsup/lm.jsonl.gz")
 
 
 def test_the_package_of_another_checkout_is_refused(tmp_path):

@@ -211,7 +211,7 @@ def print_explanation(explanation: Explanation, *, json: bool) -> None:
     if json:
         print_json(asdict(explanation))
         return
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+    console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else WIDTH)
     console.print(_tree(explanation.target, explanation.chain))
     console.print(_cost_table(explanation.costs))
     if not explanation.pending:

@@ -33,11 +33,11 @@ class CellFiles:
         self.batch = holding[0]
         lock = locks[self.batch]
         check_sources(self.batch, lock["from"][key], files)
-        # `{hash of the origins}/{key}/{file}`
+        # `{hash of the origins}/{key}/{file}`; a name that leads elsewhere would be written elsewhere, too
         self._listed = {
             name.split("/", 2)[2]: (name, facts["sha256"])
             for name, facts in lock["files"].items()
-            if name.split("/")[1] == key
+            if name.split("/")[1] == key and not {"", ".."} & set(name.split("/"))
         }
 
     def path(self, name: str) -> Path:

@@ -105,7 +105,9 @@ def _entry(name: str, jinja: str, choices: Sequence[str] | None, classes: Sequen
     entry: dict[str, Any] = {"template": template}
     if template is None:
         # as a template of its own has them: in the order of the file
-        given = f"{{% set answer_choices = {json.dumps(list(choices))} %}}" if choices is not None else ""
+        # jinja reads no surrogate pairs, which JSON in ASCII has for emoji
+        words = json.dumps(list(choices), ensure_ascii=False) if choices is not None else ""
+        given = f"{{% set answer_choices = {words} %}}" if words else ""
         entry = {"template": f"{given}{jinja.strip()}", "form": "jinja"}
     if identifier := re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-."):
         entry["id"] = identifier

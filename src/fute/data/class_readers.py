@@ -46,7 +46,7 @@ def medalpaca(raw: Raw) -> Iterator[Example]:
         raise BadRow(raw.where, "input", "does not end in the options {'A': ..., }", CORRECT)
     try:
         options = ast.literal_eval(match["options"])
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):  # whatever `literal_eval` may raise
         raise BadRow(raw.where, "input", f"has options that cannot be read: {match['options']}", CORRECT) from None
     yield _choice(raw, "input", match["question"], options, raw.text("output").strip()[0])
 

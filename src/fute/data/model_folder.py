@@ -45,9 +45,12 @@ def _weights(folder: Path) -> list[str]:
         if index.is_file():
             try:
                 shards = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+                elsewhere = [shard for shard in shards if Path(shard).name != shard]
             except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 raise SourceError(f"{index} is no index of weights; save the model again") from None
-            if missing := [shard for shard in shards if not (folder / str(shard)).is_file()]:
+            if elsewhere:  # a copy of the folder would write it elsewhere, too
+                raise SourceError(f"{index} names {elsewhere[0]!r}, which is no file beside it; save the model again")
+            if missing := [shard for shard in shards if not (folder / shard).is_file()]:
                 raise SourceError(f"{folder} lacks {missing[0]}, which {index.name} names; copy it there")
             return shards
     remedy = MERGE if has_adapter(folder) else "copy them there"

@@ -48,7 +48,7 @@ def compare_files(first: Path, others: Sequence[Path]) -> None:
     for rank, (value, path, other) in enumerate(rows, start=1):
         learned = [_learned(other)] if gated else []
         table.add_row(str(rank), str(path), f"{value:.4f}", *_beside(base, other, centre).values(), *learned)
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)  # a file's `[v2]` is no markup
     if _learned(base) == "no":
         print(f"{first}: the surrogate did not learn these pairs, so none of these similarities says anything")
 

@@ -120,7 +120,7 @@ def _made(wanted: Wanted, models: Sequence[NamedModel], folder: Path) -> list[st
 def _check_paths(wanted: Wanted) -> None:
     """Raise FrontError for a path that YAML and messages cannot hold."""
     for path in (wanted.folder, wanted.data, wanted.test, wanted.prompts, wanted.unlabelled):
-        if path and any(unicodedata.category(char) in ("Cc", "Cs") for char in str(path.absolute())):
+        if path and any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in str(path.absolute())):
             raise FrontError(
                 f"{str(path.absolute())!r}: has a line break or a byte that is no text in its name; rename it"
             )
@@ -283,7 +283,15 @@ def _words_said(wanted: Wanted, run: Run) -> list[str]:
     except EngineError as error:
         raise FrontError(str(error)) from None
     try:
-        tokenizer = PromptTokenizer(load_tokenizer(folder), run.config.llm.engine, 10**9)
+        loaded = load_tokenizer(folder)
+    except Exception as error:  # of two libraries, by many kinds
+        reason = " ".join(str(error).split())
+        raise FrontError(
+            f"{folder}: its tokenizer cannot be loaded ({reason}); save the model again, or name another one (Python "
+            "files of a model's own are no part of a run)"
+        ) from None
+    try:
+        tokenizer = PromptTokenizer(loaded, run.config.llm.engine, 10**9)
     except EngineError as error:
         setting = "set chat_template: none"
         problem = str(error).replace(setting, f"{setting} under engine in {wanted.folder / RUN_FILE}")

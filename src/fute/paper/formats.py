@@ -37,13 +37,13 @@ _LATEX = {
 
 
 def escape_latex(text: str) -> str:
-    """Escape a text so that LaTeX prints it unchanged."""
-    return text.translate(str.maketrans(_LATEX))
+    """Escape a text so that LaTeX prints it unchanged, on one line: an empty line would end a cell or caption."""
+    return " ".join(text.split()).translate(str.maketrans(_LATEX))
 
 
 def escape_markdown(text: str) -> str:
-    """Escape a text so that it neither ends a table cell nor starts markup."""
-    return re.sub(r"[\\|*_`<>]", r"\\\g<0>", text)
+    """Escape a text so that it neither ends a line or table cell nor starts markup."""
+    return re.sub(r"[\\|*_`<>\[\]&~$]", r"\\\g<0>", " ".join(text.split()))
 
 
 def bold_cells(frame: pd.DataFrame) -> pd.DataFrame:
@@ -89,7 +89,8 @@ def to_markdown(
     frame: pd.DataFrame, *, title: str, caption: str, more: Mapping[str, pd.DataFrame] | None = None, note: str = ""
 ) -> str:
     """Markdown page: title, note, table, caption, and the tables of `more`, each under its title."""
-    parts = [f"# {title}", f"**{note}**" if note else "", _markdown_grid(frame), caption]
+    note = f"**{escape_markdown(note)}**" if note else ""
+    parts = [f"# {title}", note, _markdown_grid(frame), escape_markdown(caption)]
     for heading, table in (more or {}).items():
         parts += [f"## {heading}", _markdown_grid(table)]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -28,10 +28,11 @@ def print_rankings(
     elif form == "csv":
         print(csv_bytes([row for ranking in rankings for row in as_rows(ranking)]).decode(), end="")
     else:
-        console = Console(width=None if Console().is_terminal else 120)
+        # a prompt's `[/INST]` is no markup
+        console = Console(width=None if Console().is_terminal else 120, markup=False, emoji=False)
         for ranking in rankings:
             console.print(overview(ranking, texts))
-            explain(ranking, partial(console.print, markup=False, highlight=False, soft_wrap=True))
+            explain(ranking, partial(console.print, highlight=False, soft_wrap=True))
 
 
 def explain(ranking: Ranking, say: Callable[..., None]) -> None:

@@ -63,7 +63,7 @@ def read_json(path: Path) -> Any:
 
 def show(results: Path) -> None:
     """Print those of Tables 1 to 3 that the run has, sentences on the embedding methods, times, and paths of files."""
-    console = Console(width=None if Console().is_terminal else 120)
+    console = Console(width=None if Console().is_terminal else 120, markup=False, emoji=False)
     evaluation = results / "evaluation"
     tables = [name for name in ("table1", "table3") if (evaluation / f"{name}.csv").is_file()]
     planted = evaluation / "planted.csv"
@@ -76,7 +76,7 @@ def show(results: Path) -> None:
         if (evaluation / f"{name}.csv").is_file():
             similar = read_evaluation(evaluation / f"{name}.csv", "method", "model", target, *COLUMNS)
             for warning in learning_warnings(similar, target):
-                console.print(f"Warning: {warning}", style="yellow", markup=False)
+                console.print(f"Warning: {warning}", style="yellow")
     if planted.is_file():
         similar = read_evaluation(evaluation / "planted_similarities.csv", "method", "target", *COLUMNS)
         _show_planted(read_evaluation(planted), similar, console)
@@ -94,7 +94,7 @@ def show(results: Path) -> None:
         ("paper/figures", "the figures as PDF, PNG, CSV"),
         ("evaluation", "similarities, rankings, controls"),
     ):
-        console.print(f"  {results / path}  ({what})", highlight=False, markup=False)
+        console.print(f"  {results / path}  ({what})", highlight=False)
 
 
 def _show_transfer(evaluation: Path, console: Console) -> None:
@@ -107,7 +107,7 @@ def _show_transfer(evaluation: Path, console: Console) -> None:
             _print_verdicts(transfer_sentences(cells, own), console)
     direct = read_evaluation(evaluation / "lm_direct.csv", "model", "target", "direct", "majority", "counted")
     for sentence in direct_sentences(direct):
-        console.print(f"- {sentence}\n", markup=False, highlight=False)
+        console.print(f"- {sentence}\n", highlight=False)
 
 
 def _show_prompts(results: Path, console: Console) -> None:
@@ -136,7 +136,7 @@ def _show_planted(measured: pd.DataFrame, similarities: pd.DataFrame, console: C
     # boxes are left out: what says as much noise as a box that is half flipped cannot be learned
     of_datasets = similarities[similarities["method"].isin(METHOD_NAMES)].assign(mte_learned="")
     for warning in learning_warnings(of_datasets, "target"):
-        console.print(f"Warning: {warning}", style="yellow", markup=False)
+        console.print(f"Warning: {warning}", style="yellow")
     table = Table(title="Planted black boxes: is the order that was made found?")
     for name in PLANTED_COLUMNS:
         table.add_column(name, justify="right" if name in PLANTED_COLUMNS[3:7] else "left")
@@ -149,4 +149,4 @@ def _print_verdicts(sentences: list[str], console: Console) -> None:
     """Print the sentences on the embedding methods; the report has all sentences."""
     for sentence in sentences:
         if sentence.split(":")[0] in METHOD_NAMES.values():
-            console.print(f"- {sentence}", markup=False)
+            console.print(f"- {sentence}")

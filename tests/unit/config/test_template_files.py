@@ -84,9 +84,9 @@ def test_words_that_are_the_names_of_the_classes_belong_to_these(tmp_path):
     ],
 )
 def test_filters_and_conditions_are_rendered_as_jinja_does(tmp_path, template, text):
-    words = ["bad", 'go"od \\ ü']
+    words = ["bad", 'go"od \\ ü 😀']
     written = {"doc_to_text": template, "doc_to_choice": words}
-    (one,) = prompts(tmp_path, json.dumps(written))
+    (one,) = prompts(tmp_path, json.dumps(written, ensure_ascii=False))
     assert one.form == "jinja"
     assert fill(one, [text]) == jinja2.Template(template).render(sentence=text, answer_choices=words).strip()
     assert user_message(one, [text]).startswith(fill(one, [text]) + "\n")

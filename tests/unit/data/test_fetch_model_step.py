@@ -369,6 +369,21 @@ def test_a_folder_without_whole_weights_is_refused_before_anything_is_planned_or
     assert not Path("results/models/m.lock.json").exists()
 
 
+@pytest.mark.parametrize("place", ["../own.py", "{folder}/own.py"])
+def test_an_index_that_names_a_file_elsewhere_is_refused(saved, place):
+    """A copy of the folder would write it where the same way leads from there: over a file of the project."""
+    other = saved.parent / "own.py"
+    other.write_text("theirs")
+    Path("results/models").mkdir(parents=True)
+    Path("results/models/own.py").write_text("mine")
+    (saved / "model.safetensors").unlink()
+    shard = place.format(folder=saved.parent)
+    (saved / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": shard}}))
+    with pytest.raises(ModelError, match=rf"index\.json names '{re.escape(shard)}', which is no file beside it"):
+        fetch_planned({}, folder=str(saved))
+    assert Path("results/models/own.py").read_text() == "mine"
+
+
 def test_the_rule_fetches_again_only_for_what_changes_the_files():
     excluded = re.search(r"model_dump\(exclude=(\{.*?\})\)", rules()["fetch_model"])[1]
     same = {"title": "Llama", "gated": True, "parameters_m": 7000, "active_parameters_m": 500}

@@ -329,6 +329,8 @@ def test_both_forms_of_medqa_give_the_same_row():
         ("medalpaca", {"input": "Q:What? {'A': 1}", "output": "A: x"}, "or one that is not a text: {'A': 1}"),
         ("medalpaca", {"input": "Q:What?", "output": "A: x"}, "field 'input': does not end in the options"),
         ("medalpaca", {"input": "Q:What? {'A': x}", "output": "A: x"}, "has options that cannot be read"),
+        ("medalpaca", {"input": "Q:What? {'A': {[]: 1}}", "output": "A: x"}, "has options that cannot be read"),
+        ("medalpaca", {"input": f"Q:What? {{'A': {'-' * 9999}1}}", "output": "A: x"}, "has options that cannot be"),
         ("medalpaca", {"input": "Q:What? {'A': 'x'}", "output": " "}, "field 'output': is empty"),
     ],
 )

@@ -84,6 +84,16 @@ def test_compare_shows_what_is_left_of_a_cosine(tmp_path, monkeypatch, capsys):
     assert "On their mean" not in capsys.readouterr().out, "one vector is its own mean"
 
 
+def test_a_files_name_is_no_markup(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.chdir(tmp_path)
+    for name in ("d[old]", "a[v2]"):
+        put_vector(name, [9.0, 0.0, 1.0], method="taskemb")
+    compare_files(Path("d[old]"), [Path("a[v2]")])
+    shown = capsys.readouterr().out
+    assert "similarity with d[old]" in shown and " a[v2] " in shown
+
+
 def test_covariances_are_listed_by_one_measure_and_what_has_no_vector_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     put_covariance("d", [[1, 0], [-1, 0]], "xy")

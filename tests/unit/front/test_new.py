@@ -547,6 +547,19 @@ def test_the_tokenizer_of_a_model_that_is_here_tells_the_words_apart(monkeypatch
     ) in capsys.readouterr().out, "the place stands beside the setting, not the folder"
 
 
+def test_a_tokenizer_that_cannot_be_loaded_is_named(monkeypatch, capsys, tmp_path):
+    folder = tmp_path / "model"
+    tiny_tokenizer(TEMPLATE).save_pretrained(folder)
+    (folder / "config.json").write_text('{"model_type": "gpt2"}')
+    (folder / "model.safetensors").touch()
+    (folder / "tokenizer.json").write_text("{")
+    monkeypatch.setattr(new, "_tokenizer_folder", lambda *_: folder)
+    assert fute(monkeypatch, "new", "mine", *BASE, "--model", "model") == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"fute: {folder}: its tokenizer cannot be loaded (")
+    assert "reviews.csv" not in told and told.count("\n") == 1 and not Path("mine").exists()
+
+
 @pytest.mark.parametrize("config", [BertConfig(), T5Config()])
 def test_a_model_that_does_not_continue_texts_is_refused(config, monkeypatch, capsys, tmp_path):
     folder = tmp_path / "model"
@@ -586,7 +599,7 @@ def test_bad_names_are_one_line_and_leave_nothing(name, message, monkeypatch, ca
     assert message in told.err and told.err.count("\n") == 1 and tree() == before, told.err
 
 
-@pytest.mark.parametrize("name", ["caf\udce9.csv", "two\nlines.csv"])
+@pytest.mark.parametrize("name", ["caf\udce9.csv", "two\nlines.csv", "two\u2028lines.csv"])
 def test_a_path_that_no_text_can_hold_is_refused(name, monkeypatch, capsys):
     Path("reviews.csv").rename(name)
     assert fute(monkeypatch, "new", "mine", "--data", name, *P[2:]) == 1

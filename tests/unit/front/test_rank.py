@@ -50,6 +50,16 @@ def test_the_prompts_of_a_run_with_their_words(capsys):
     )
 
 
+def test_words_of_a_prompt_are_no_markup(capsys):
+    templates = [f"{text} {{text}}" for text in ("[INST] :smile: [/INST]", "[red]No?[/]")]
+    Path("p.yaml").write_text(json.dumps([{"template": template} for template in templates]))
+    prompts("mine-1", "mine-2")
+    capsys.readouterr()
+    rank_run("mine", Path("results"), "table")
+    said = capsys.readouterr().out
+    assert all(template in said for template in templates)
+
+
 def test_results_of_other_prompts_are_not_shown():
     prompts("mine-1", "mine-3")
     with pytest.raises(NoResults, match=r"mine: the results are of other prompts \(mine-2, mine-3\): `fute run mine`"):

@@ -148,6 +148,15 @@ def test_markdown_is_a_regular_grid_with_note_and_intervals():
     assert text.count("**") == 2 * (1 + 6)  # the note, and one best cell in each of three columns and two categories
 
 
+def test_markdown_keeps_words_of_ones_own_in_their_cell_and_their_line():
+    titles = {"sa": "Films\n| [x](http://y) <b>", "nli": "NLI"}
+    text = to_markdown(table3_frame(ours(), titles), title="T", caption="On *Films*\n", note="Small\n\nrun.\n")
+    assert "**Small run.**" in text and "On \\*Films\\*" in text
+    assert r"| Films \| \[x\](http://y) \<b\> |" in text
+    widths = {len(re.findall(r"(?<!\\)\|", line)) for line in text.splitlines() if line.startswith("|")}
+    assert widths == {6}
+
+
 def test_latex_is_balanced_escaped_and_regular():
     frame = table3_frame(ours(models=("a_b & 50%", "m-b")), TITLES)
     text = to_latex(frame, caption="Rates in % of #1 & more", label="tab:3", note="Small_run")
@@ -171,6 +180,7 @@ def test_latex_is_balanced_escaped_and_regular():
 
 def test_latex_escapes_every_special_character():
     assert escape_latex(r"\{}~^$") == r"\textbackslash{}\{\}\textasciitilde{}\textasciicircum{}\$"
+    assert escape_latex("a\n\nb\n") == "a b", "an empty line ends a cell or caption"
 
 
 def test_terminal_table_prints_every_row():
