@@ -512,8 +512,10 @@ def advice(ranking: Ranking) -> str:
         parts.append(f"{method} cannot tell {named(what, best)} apart{f', and {none_better}' if scored else ''}")
     elif standing.permuted:
         parts.append(f"by {method} it is ahead of every other {what} by more than permuted labels can explain")
-        if scored and known.max() > known[use]:
-            parts[-1] += f", though not on the test rows: there {known.idxmax()} is ahead, by no more than chance"
+        rivals = known.drop(use, errors="ignore")
+        if scored and len(rivals):  # scores can differ where candidates are equally good
+            shown = ranking.p_ahead(use, rivals.idxmax()) <= LEVEL
+            parts[-1] += ", and the test rows show it, too" if shown else ", which the test rows do not show"
     else:
         parts.append(
             f"by {method} it is ahead of every other {what} by more than the order of the training texts can explain; "

@@ -119,9 +119,7 @@ def simulated(rng: np.random.Generator, knows: np.ndarray, rows: int = 100) -> t
 def test_of_equally_good_prompts_hardly_one_is_put_above_the_others():
     rng = np.random.default_rng(4)
     said = [advice(simulated(rng, np.full(4, 0.5))[0]).split("; no prompt")[0] for _ in range(PAGES)]
-    assert sum(text.endswith(("labels can explain", "more than chance can explain")) for text in said) <= most(
-        0.05, PAGES
-    )
+    assert sum(text.endswith(("show it, too", "more than chance can explain")) for text in said) <= most(0.05, PAGES)
     unknowing = [advice(simulated(rng, np.zeros(4))[0]) for _ in range(PAGES)]
     assert sum("always saying the most frequent class" not in text for text in unknowing) <= most(EACH, PAGES)
 
