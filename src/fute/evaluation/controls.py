@@ -24,9 +24,9 @@ def order_noise(similarities: ArrayLike, order_similarities: ArrayLike) -> dict[
     noise is what is left. Prompts that are equal as text have equal similarities and count once.
 
     Returns `sd_prompts` (of `similarities`), `sd_order_noise` (of the noise of one of them, which is that of a single
-    order over the root of their number, as for a mean), the statistic `order_f` and its p-value `order_p` (F-test, NaN
-    if nothing differs or fewer than 2 prompts are distinct), and a `verdict` in words. Raises ValueError for fewer than
-    2 prompts or order seeds, and for values not finite.
+    order over the root of their number, as for a mean), `order_df`, its degrees of freedom, the statistic `order_f` and
+    its p-value `order_p` (F-test, NaN if nothing differs or fewer than 2 prompts are distinct), and a `verdict` in
+    words. Raises ValueError for fewer than 2 prompts or order seeds, and for values not finite.
     """
     similarities, repeated = _with_repeats(similarities, order_similarities, "order seeds", least=2)
     # The first value is subtracted, so that equal similarities have a spread of exactly 0.
@@ -35,12 +35,13 @@ def order_noise(similarities: ArrayLike, order_similarities: ArrayLike) -> dict[
     layout = two_way(distinct) if len(distinct) > 1 else None
     if layout is None or np.isnan(layout.p):
         verdict = "all prompts have the same similarities, so there is nothing to select by"
-        return {"sd_prompts": sd_prompts, "sd_order_noise": np.nan, "order_f": np.nan, "order_p": np.nan,
-                "verdict": verdict}  # fmt: skip
+        return {"sd_prompts": sd_prompts, "sd_order_noise": np.nan, "order_df": np.nan, "order_f": np.nan,
+                "order_p": np.nan, "verdict": verdict}  # fmt: skip
     told = "can be told" if layout.p <= LEVEL else "cannot be told"
     return {
         "sd_prompts": sd_prompts,
         "sd_order_noise": float(np.sqrt(layout.residual / repeated.shape[1])),
+        "order_df": (len(distinct) - 1) * (distinct.shape[1] - 1),
         "order_f": layout.f,
         "order_p": layout.p,
         "verdict": f"prompts {told} from the noise of order seeds (F = {layout.f:.2f}, p {p_text(layout.p)})",

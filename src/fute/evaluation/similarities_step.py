@@ -51,7 +51,8 @@ class SimilaritySettings(Section):
 GATE_FIGURES = ("held_out_loss", "prior_loss", "held_out_accuracy", "needed_accuracy")
 """Figures of a vector's gate that stand beside its similarities."""
 CONTROLS = (
-    "sd_prompts", "sd_order_noise", "order_f", "order_p", "verdict", "null_mean", "null_max", "null_sd_prompts",
+    "sd_prompts", "sd_order_noise", "order_df", "order_f", "order_p", "verdict", "null_mean", "null_max",
+    "null_sd_prompts",
     "share_above_null", "null_spearman", "abc_spearman", "norm_spearman",
 )  # fmt: skip
 """Columns of controls.csv with the values of `_controls`."""
@@ -141,11 +142,13 @@ def loader(files: Sequence[Path]) -> Callable[[str], Embedding]:
 def similarities(settings: SimilaritySettings, *, files: Sequence[Path], cosines: Path, controls: Path) -> None:
     """Write similarities.csv and controls.csv.
 
-    cosines: one row per (MTE, DTE) of one category. controls: one row per (method, model, dataset).
+    cosines: one row per (MTE, DTE) of one category, with the cosines of its draws of permuted labels (`null-1`, ...)
+    and of the one order that those are learned in (`one_order_cosine`). controls: one row per (method, model, dataset).
     files: the vectors, at their paths under `results/embeddings`. Raises ValueError if one is missing.
     """
     get = loader(files)
     rows, checks = [], []
+    nulls = [name for name in settings.variants if name != LETTERS]
     for method in settings.methods:
         base = settings.other_models.get(method, settings.surrogate), method
         names = variants_of(method, settings.variants) if method in settings.control_methods else ()
@@ -165,15 +168,25 @@ def similarities(settings: SimilaritySettings, *, files: Sequence[Path], cosines
                     if method == LABELCOV:
                         own, others, dte = _in_one_space(mtes, variants, dte)
                         centres = _centres(own, others)
-                    similar = [similarity_row(own[prompt], dte, **centres) for prompt in prompts]
+                    similar = [
+                        similarity_row(own[prompt], dte, **centres) | _one_order(own[prompt], dte)
+                        | {name: similarity(others[name][prompt], dte) if name in others else np.nan for name in nulls}
+                        for prompt in prompts
+                    ]  # fmt: skip
                     key = {"surrogate": base[0], "method": method, "model": model, "dataset": dataset}
                     rows += [
                         key | {"prompt": p, "category": category} | r for p, r in zip(prompts, similar, strict=True)
                     ]
-                    checks.append(key | _controls(own, others, dte, lettered, similar))
+                    dealt = nulls if names else []
+                    checks.append(key | _controls(own, others, dte, lettered, similar, dealt))
     with Step(__name__, settings=settings.model_dump(), inputs=files) as step:
         step.csv(cosines, rows)
         step.csv(controls, checks)
+
+
+def _one_order(mte: Embedding, dte: Embedding) -> dict[str, float]:
+    """Cosine of the first order seed alone, with which permuted labels are learned."""
+    return {"one_order_cosine": float(_cosines(mte.orders[:1], dte.vector)[0])}
 
 
 def _centres(mtes: dict[str, Embedding], variants: dict[str, dict[str, Embedding]]) -> dict[str, np.ndarray | None]:
@@ -204,10 +217,12 @@ def _controls(
     dte: Embedding,
     lettered: Embedding | None,
     similar: list[dict[str, float]],
+    nulls: Sequence[str],
 ) -> dict[str, object]:
     """Controls of the ranking of these prompts for one target; NaN or empty for a control that was not made.
 
-    lettered: the DTE of labels that are written A, B, C, for the MTEs that are.
+    lettered: the DTE of labels that are written A, B, C, for the MTEs that are. similar: rows of the prompts. nulls:
+    those of their columns that hold draws of permuted labels.
     """
     result: dict[str, object] = dict.fromkeys(CONTROLS, np.nan) | {"verdict": ""}
     if len(mtes) < 2:
@@ -216,10 +231,9 @@ def _controls(
     orders = [mte.orders for mte in mtes.values()]
     if all(len(each) > 1 for each in orders):
         result |= order_noise(values, np.stack([_cosines(each, dte.vector) for each in orders]))
-    # controls are made with the first order seed only
-    firsts = np.array([_cosines(each[:1], dte.vector)[0] for each in orders])
-    if nulls := _null_draws(variants):
-        result |= null_comparison(firsts, [[similarity(draw[prompt], dte) for draw in nulls] for prompt in mtes])
+    firsts = np.array([row["one_order_cosine"] for row in similar])
+    if nulls:
+        result |= null_comparison(firsts, [[row[name] for name in nulls] for row in similar])
     if lettered is not None:
         result["abc_spearman"] = spearman(firsts, [cosine(variants[LETTERS][prompt], lettered) for prompt in mtes])
     distances = np.array([row["distance"] for row in similar])

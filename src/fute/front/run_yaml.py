@@ -14,6 +14,9 @@ TRAIN_ROWS = 4096
 """Most rows to learn from. LabelCov's encoder would read 100,000 long ones for an hour on two cores, and U has fewer
 texts than these in any case."""
 TEST_ROWS = 100
+DRAWS = 9
+"""Permutations of answers. What they do to a distance of two scores is known from these alone: of three, scores have to
+be half as far again apart to be told from chance."""
 TEXT_WORDS = 64
 """Words of a text that a prompt gets; tokens of a text that a model is fine-tuned on."""
 
@@ -74,7 +77,7 @@ def run_yaml(name: str, title: str, schema: str, values: Mapping[str, Any], u_so
         words = METHODS.format(controls="", also=", here and in the ladder `start` above")
     else:  # controls are of prompts alone
         words = METHODS.format(controls=CONTROLS, also="")
-        methods["controls"] = {"methods": ["labelcov"], "null_draws": 3, "abc": False}
+        methods["controls"] = {"methods": ["labelcov"], "null_draws": DRAWS, "abc": False}
     methods["embeddings_per_process"] = None
     parts += [words, dumped(methods), END, dumped({"threads": 2, "gpus": 0})]
     return "".join(parts)

@@ -7,6 +7,7 @@ classes of the target. A method takes part if it learned its task (docs/methods.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -29,11 +30,16 @@ from fute.wording import listed
 
 PROMPTS, MODELS, LADDERS = "similarities.csv", "lm_similarities.csv", "planted_similarities.csv"
 Kind = Literal["prompt", "source", "model"]
-APART = 1.96 * math.sqrt(2)
-"""Two scores differ by more than chance if their distance is over this many standard deviations of one score."""
+EACH = LEVEL / 2
+"""Largest p-value of either kind of evidence, scores and test rows, so that both together name a prompt that is none in
+`LEVEL` of rankings of equal ones."""
+DRAW = re.compile(r"null-\d+")
+"""Columns of similarities with permuted labels, one per draw."""
 NO_VECTOR = "no vector"
 NOTHING = pd.Series(dtype=float)
 """No value of any candidate is known."""
+MAJORITY = ""
+"""Stands for always saying the most frequent class where candidates are compared."""
 NEEDED = ("method", "model", "cosine", "mte_learned", "dte_learned", "unknown_tokens")
 BESIDE = {"candidates_cosine": "Centred", "task2vec_cosine": "task2vec"}
 """Further similarities -> their headers: around the candidates' mean; of TaskEmb, each entry counting alike."""
@@ -45,27 +51,75 @@ class Standing:
 
     scores: candidate -> cosine with the target. ranks: candidate -> rank from 1, equal scores share the lower number;
     NaN for a candidate whose vector did not learn or does not exist. unranked: such a candidate -> which of both.
-    noise: standard deviation that a score has by chance; NaN if the run has no control that says so. noise_of: what
-    that chance is. ceiling: largest score with permuted labels, learned in one order of texts, NaN if there are none.
-    verdict: of the test against the noise of the order of texts, empty without one. beside: candidates by headers of
-    `BESIDE`, those of the method. largest_entry: candidate -> share of its cosine that one entry carries, NaN but for
-    TaskEmb.
+    nulls: candidates by draws, scores with labels that one permutation of U's texts per draw has dealt anew; without
+    columns if the run has no such control. one_order: candidate -> its score in the one order of texts that `nulls` are
+    learned in. order_noise: standard deviation that the order of the training texts gives to a score, NaN without a
+    control, and order_df, its degrees of freedom. verdict: of the test against that noise, empty without one. beside:
+    candidates by headers of `BESIDE`, those of the method. largest_entry: candidate -> share of its cosine that one
+    entry carries, NaN but for TaskEmb.
     """
 
     scores: pd.Series
     ranks: pd.Series
     unranked: Mapping[str, str]
-    noise: float
-    noise_of: str
-    ceiling: float
+    nulls: pd.DataFrame
+    one_order: pd.Series
+    order_noise: float
+    order_df: float
     verdict: str
     beside: pd.DataFrame
     largest_entry: pd.Series
 
     @property
-    def bound(self) -> float:
-        """Largest distance of two scores that may be chance."""
-        return APART * self.noise
+    def ranked(self) -> list[str]:
+        """The candidates that have a rank."""
+        return list(self.ranks.index[self.ranks.notna()])
+
+    @property
+    def permuted(self) -> bool:
+        """Whether permuted labels say what chance does to a score. The order of texts alone does not: with other texts
+        candidates differ by more."""
+        return self.nulls.shape[1] > 0
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation that a score has by chance, between candidates; NaN if the run has no control."""
+        if not self.permuted:
+            return self.order_noise
+        return float(np.sqrt(self.nulls.loc[self.ranked].var(axis=0, ddof=1).mean()))
+
+    @property
+    def noise_of(self) -> str:
+        """What that chance is; empty if it is not known."""
+        if self.permuted:
+            return "permuted labels"
+        return "" if math.isnan(self.order_noise) else "the order of the training texts"
+
+    def bound(self, one: str, other: str) -> float:
+        """Largest distance of the scores of two candidates that may be chance, at the level `EACH`; NaN if not known.
+
+        By Student's t with one degree of freedom per draw, since what permuting does to the distance of these two is 0
+        on average. Candidates that answer alike are moved together, so that others' distances say nothing of theirs.
+        """
+        bounds = []
+        if self.permuted:
+            distances = self.nulls.loc[one].to_numpy() - self.nulls.loc[other].to_numpy()
+            bounds.append(_student(len(distances), EACH / 2) * math.sqrt(np.square(distances).mean()))
+        if not math.isnan(self.order_noise):
+            bounds.append(_student(self.order_df, EACH / 2) * math.sqrt(2) * self.order_noise)
+        return max(bounds, default=math.nan)
+
+    @property
+    def ceiling(self) -> float:
+        """What the best score reaches with permuted labels in all but `EACH` of draws; NaN for fewer than two draws.
+
+        A prediction interval of one more draw: Student's t around the mean of the draws' best scores.
+        """
+        draws = self.nulls.shape[1]
+        if draws < 2:
+            return math.nan
+        best = self.nulls.loc[self.ranked].max(axis=0)
+        return float(best.mean() + _student(draws - 1, EACH) * best.std(ddof=1) * math.sqrt(1 + 1 / draws))
 
 
 @dataclass(frozen=True)
@@ -76,10 +130,12 @@ class Ranking:
     first: by the first method, those that it does not rank last. methods: method -> its standing, in the run's order.
     left_out: method -> why it takes no part. quality: candidate -> accuracy or score on labelled test rows, in percent,
     NaN where none is known. rows: test rows behind these numbers where they are accuracies, 0 if not known. majority:
-    share in percent of the most frequent class among these rows, NaN where not known. direct: of sources, the score
-    without transfer, NaN where not known. tokens: candidate -> tokens that the LLM reads and writes
-    per text, NaN where not known. warnings: of vectors that do not exist, or were learned from texts that could not be
-    read. notes: what else bears on the order, or on the scores on test rows.
+    share in percent of the most frequent class among these rows, NaN where not known. tokens: candidate -> tokens that
+    the LLM reads and writes per text, NaN where not known. warnings: of vectors that do not exist, or were learned from
+    texts that could not be read. notes: what else bears on the order, or on the scores on test rows. direct: of
+    sources, the score without transfer, NaN where not known. right: test rows by candidates, whether the candidate says
+    the row's class, and under `MAJORITY` whether that is the most frequent one; None where single answers are not
+    known.
     """
 
     dataset: str
@@ -95,6 +151,7 @@ class Ranking:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     direct: float = math.nan
+    right: pd.DataFrame | None = None
 
     @property
     def first(self) -> Standing | None:
@@ -111,23 +168,47 @@ class Ranking:
         return float(self.first.scores[one] - self.first.scores[two])
 
     def told_apart(self, place: int) -> bool | None:
-        """True if the gap is more than noise; None where the gap or the noise is not known."""
-        gap = self.gap(place)
-        if math.isnan(gap) or self.first is None or math.isnan(self.first.noise):
+        """True if the gap is more than chance, False if it may be; None where that is not known."""
+        if self.first is None or math.isnan(gap := self.gap(place)):
             return None
-        return gap > self.first.bound
+        bound = self.first.bound(self.order[place], self.order[place + 1])
+        if math.isnan(bound) or (gap > bound and not self.first.permuted):
+            return None
+        return gap > bound
 
     @property
     def tied_with_best(self) -> tuple[str, ...]:
         """Ranked candidates that cannot be told from the best, itself among them.
 
-        Where the noise is not known, those with the same score.
+        Where it is not known what chance does, those with the same score.
         """
         if self.first is None or not self.order:
             return ()
-        ranked = [name for name in self.order if not math.isnan(self.first.ranks[name])]
-        bound = 0.0 if math.isnan(self.first.noise) else self.first.bound
-        return tuple(name for name in ranked if self.first.scores[ranked[0]] - self.first.scores[name] <= bound)
+        scores, best = self.first.scores, self.order[0]
+        bounds = {name: self.first.bound(best, name) for name in self.first.ranked}
+        alike = {name for name, bound in bounds.items() if not scores[best] - scores[name] > np.nan_to_num(bound)}
+        return tuple(name for name in self.order if name in alike)
+
+    def p_ahead(self, one: str, other: str) -> float:
+        """One-sided p-value of `one` being right on more test rows than `other`, which may be `MAJORITY`; NaN without
+        rows.
+
+        McNemar's test by the rows on which just one of them is right, exact with mid-p (Fagerland, Lydersen and Laake
+        2013), since answers to the same rows go together, or against each other. Where only the numbers of right
+        answers are known, by Agresti and Caffo's difference of two shares (2000), as if the rows were others.
+        """
+        quality = {**self.quality, MAJORITY: self.majority}
+        if not self.rows or math.isnan(quality[one] + quality[other]):
+            return math.nan
+        if self.right is not None:
+            from scipy.special import bdtrc
+
+            first, second = (self.right[name].to_numpy() for name in (one, other))
+            won, lost = int((first & ~second).sum()), int((second & ~first).sum())
+            return float(bdtrc(won, won + lost, 0.5) + bdtrc(won - 1, won + lost, 0.5)) / 2
+        n = self.rows + 2
+        high, low = ((quality[name] / 100 * self.rows + 1) / n for name in (one, other))
+        return NormalDist().cdf((low - high) / math.sqrt((high * (1 - high) + low * (1 - low)) / n))
 
     @property
     def agreement(self) -> dict[tuple[str, str], float]:
@@ -139,6 +220,13 @@ class Ranking:
     def check(self) -> float:
         """Kendall's tau-b of the order with the quality on test rows; NaN where that is not known."""
         return math.nan if self.first is None else kendall(self.first.ranks, -self.quality)
+
+
+def _student(df: float, tail: float) -> float:
+    """The number that Student's t with `df` degrees of freedom exceeds with probability `tail`."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(df, 1 - tail))
 
 
 def kendall(one: pd.Series, other: pd.Series) -> float:
@@ -203,21 +291,38 @@ def ladder_ranking(results: Path, test: str, dataset: str, method: str | None = 
 def _of_prompts(similar: pd.DataFrame, dataset: str, results: Path) -> Iterator[Ranking]:
     folder = results / "evaluation"
     for model, rows in similar.groupby("model", sort=False):
-        controls = read_evaluation(folder / "controls.csv", "method", "model", "dataset", "sd_order_noise")
+        controls = read_evaluation(folder / "controls.csv", "method", "model", "dataset", "sd_order_noise", "order_df")
         controls = controls[(controls["dataset"] == dataset) & (controls["model"] == model)]
-        quality, count, notes = NOTHING, 0, ()
+        quality, count, notes, right = NOTHING, 0, (), None
         if (folder / "performance.csv").is_file():
             scored = read_evaluation(folder / "performance.csv", "model", "prompt", "dataset", "n")
             scored = scored[(scored["model"] == model) & (scored["dataset"] == dataset)]
             if "accuracy" in scored and len(scored):
                 quality, count = scored.set_index("prompt")["accuracy"], int(scored["n"].iloc[0])
+                right = _right(results, str(model), list(quality.index), dataset)
             notes = tuple(_counts(scored))
         category = rows["category"].iloc[0] if "category" in rows else ""
         tokens = {prompt: _tokens(results, str(model), prompt, category) for prompt in dict.fromkeys(rows["prompt"])}
         yield _ranking(
             rows, "prompt", dataset, str(model), controls=controls, quality=quality, count=count,
-            majority=_majority(results, dataset), tokens=pd.Series(tokens), notes=notes,
+            majority=_majority(results, dataset), tokens=pd.Series(tokens), notes=notes, right=right,
         )  # fmt: skip
+
+
+def _right(results: Path, model: str, prompts: Sequence[str], dataset: str) -> pd.DataFrame | None:
+    """The `right` of a ranking of prompts; None if there are no files of test rows, or of what prompts say of them."""
+    test = paths.below(results, paths.rows(dataset, "test"))
+    said = {prompt: paths.below(results, paths.labels(model, prompt, dataset)) for prompt in prompts}
+    if not all(path.is_file() for path in (test, *said.values())):
+        return None
+    gold = pd.Series({row["id"]: row["label"] for row in read_result(test, read_jsonl)})
+    right = {MAJORITY: gold == gold.value_counts().index[0]}
+    for prompt, path in said.items():
+        answers = pd.Series({row["id"]: row["prediction"] for row in read_result(path, read_jsonl)}, dtype=object)
+        if set(answers.index) != set(gold.index):
+            raise ValueError(f"{path}: its rows are not those of {test}; remove it, and run the workflow again")
+        right[prompt] = answers.reindex(gold.index) == gold
+    return pd.DataFrame(right)
 
 
 def _counts(scored: pd.DataFrame) -> Iterator[str]:
@@ -293,12 +398,12 @@ def _tokens(results: Path, model: str, prompt: str, corpus: str) -> float:
 def _ranking(
     rows: pd.DataFrame, kind: Kind, dataset: str, model: str = "", *, controls: pd.DataFrame | None = None,
     quality: pd.Series, count: int = 0, majority: float = math.nan, tokens: pd.Series = NOTHING,
-    notes: tuple[str, ...] = (), direct: float = math.nan,
+    notes: tuple[str, ...] = (), direct: float = math.nan, right: pd.DataFrame | None = None,
 ) -> Ranking:  # fmt: skip
     """Ranking from rows of similarities of one dataset.
 
     kind: also the column of the candidates. controls: rows, one per method; None: there are none. quality, majority,
-    tokens, notes, direct, and count (its `rows`): those of the ranking.
+    tokens, notes, direct, right, and count (its `rows`): those of the ranking.
     """
     warnings = similarity_warnings(rows, "dataset" if kind == "prompt" else "target")
     names = list(dict.fromkeys(rows[kind]))
@@ -318,7 +423,7 @@ def _ranking(
     return Ranking(
         dataset, model, kind, order=tuple(order), methods=methods, left_out=left_out, quality=quality.reindex(names),
         rows=count, majority=majority, tokens=tokens.reindex(names), warnings=tuple(warnings), notes=notes,
-        direct=direct,
+        direct=direct, right=right,
     )  # fmt: skip
 
 
@@ -345,14 +450,13 @@ def _standing(own: pd.DataFrame, checks: pd.DataFrame) -> Standing:
     def control(name: str) -> float:
         return float(checks[name].iloc[0]) if len(checks) and name in checks else math.nan
 
-    noise, of = control("sd_order_noise"), "the order of the training texts"
-    if math.isnan(noise):
-        noise, of = control("null_sd_prompts"), "permuted labels"
     unranked = _unranked(own)
     ranks = own["cosine"].drop(list(unranked)).rank(ascending=False, method="min").reindex(own.index)
     beside = {header: own[column] for column, header in BESIDE.items() if column in own and own[column].notna().all()}
+    draws = [name for name in own if DRAW.fullmatch(name) and own[name].notna().all()]
     return Standing(
-        own["cosine"], ranks, unranked, noise, "" if math.isnan(noise) else of, control("null_max"),
+        own["cosine"], ranks, unranked, nulls=own[draws], one_order=own["one_order_cosine"] if draws else own["cosine"],
+        order_noise=control("sd_order_noise"), order_df=control("order_df"),
         verdict=str(checks["verdict"].iloc[0]) if len(checks) and "verdict" in checks else "",
         beside=pd.DataFrame(beside, index=own.index),
         largest_entry=own.get("largest_entry", pd.Series(math.nan, index=own.index)),
@@ -360,60 +464,78 @@ def _standing(own: pd.DataFrame, checks: pd.DataFrame) -> Standing:
 
 
 def advice(ranking: Ranking) -> str:
-    """One sentence that says what to do."""
-    what, best = ranking.kind, ranking.tied_with_best
+    """One sentence that says what to do.
+
+    The scores decide as far as they tell candidates apart; among those that they do not, the test rows. Where a
+    candidate is right on more test rows than the first by the scores, and chance does not explain it, the rows decide.
+    """
+    what, best, known = ranking.kind, ranking.tied_with_best, ranking.quality.dropna()
     if ranking.first is None:
         reasons = ", ".join(f"{METHOD_NAMES[name]} {reason}" for name, reason in ranking.left_out.items())
         other = "" if "labelcov" in ranking.left_out else ", or the method labelcov"
-        return (
-            f"no {what} can be recommended: {reasons}; take more labelled rows or unlabelled texts{other} "
-            "(docs/methods.md 6.1)"
-        )
+        no_scores = f"{reasons}; take more labelled rows or unlabelled texts{other} (docs/methods.md 6.1)"
+        if _beats_majority(ranking, list(known.index), len(known)):
+            return (
+                f"use {what} {known.idxmax()} by the test rows alone, of which it gets more right than always saying "
+                f"the most frequent class by more than chance can explain: {no_scores}"
+            )
+        return f"no {what} can be recommended: {no_scores}"
     if len(ranking.order) == 1:
         return f"there is one {what}, {ranking.order[0]}: name a second one to choose from"
-    standing, use = ranking.first, f"use {what} {best[0]}"
-    method = METHOD_NAMES[next(iter(ranking.methods))]
-    if standing.scores[list(best)].nunique() == 1 and len(best) == int(standing.ranks.notna().sum()):
+    standing, method = ranking.first, METHOD_NAMES[next(iter(ranking.methods))]
+    alike = len(best) == len(standing.ranked)
+    if alike and standing.scores[list(best)].nunique() == 1 and known.reindex(best).nunique() < 2:
         return f"nothing to choose by: {named(what, best)} score alike on these data"
-    parts = [use]
-    if not math.isnan(standing.ceiling) and standing.scores[best[0]] <= standing.ceiling:
-        parts[0] = (
-            f"{use} only for want of a better one: by {method}, its answers to U agree with the dataset no more than "
+    others = known.index.drop(best[0], errors="ignore")
+    ahead = [name for name in others if ranking.p_ahead(name, best[0]) * len(others) <= EACH]
+    among = ahead or (best if standing.noise_of else standing.ranked)
+    scored = [name for name in ranking.order if name in among and name in known]
+    use = max(scored, key=known.__getitem__) if scored else best[0]
+    tried = len(known) if ahead else len(scored)
+    parts = [f"use {what} {use}"]
+    if standing.one_order[use] <= standing.ceiling and not _beats_majority(ranking, [use], tried):
+        parts[0] += (
+            f" only for want of a better one: by {method}, its answers to U agree with the dataset no more than "
             "permuted ones do"
         )
-    if len(best) > 1:
-        parts.append(f"{method} cannot tell {named(what, best)} apart on these data")
-    elif math.isnan(standing.noise):
-        lacks = "the run has neither two order_seeds nor null_draws"
-        why = lacks if what == "prompt" else "only prompts have controls"
-        parts.append(f"whether the next differs is not known, as {why}")
-    else:
-        parts.append(f"it is ahead of every other {what} by more than {standing.noise_of} can explain")
-    if ranking.quality.max() <= ranking.majority:
-        parts.append(f"no {what} does better on the test rows than always saying the most frequent class")
-    elif ranking.quality.max() <= ranking.direct:
-        parts.append("no source gives a better score on the test rows than training without transfer")
-    elif better := _better_on_rows(ranking, best[0]):
+    none_better = f"none of these has a better score on the test rows than {use}"
+    if ahead:
         parts.append(
-            f"but {what} {better} is right on {ranking.quality[better]:.1f} % of the {ranking.rows} test rows and "
-            f"{best[0]} on {ranking.quality[best[0]]:.1f} %, more than chance can explain: follow the test rows"
+            f"on the {ranking.rows} test rows it is right on {known[use]:.1f} % and {best[0]}, the first by {method}, "
+            f"on {known[best[0]]:.1f} %, more than chance can explain"
         )
+    elif not standing.noise_of:
+        lacks = "the run has no null_draws" if what == "prompt" else "only prompts have controls"
+        parts += [f"no {what} has a better score on the test rows"] if scored else []
+        parts.append(f"how far chance moves the scores of {method} is not known, as {lacks}")
+    elif len(best) > 1:
+        parts.append(f"{method} cannot tell {named(what, best)} apart{f', and {none_better}' if scored else ''}")
+    elif standing.permuted:
+        parts.append(f"by {method} it is ahead of every other {what} by more than permuted labels can explain")
+        rivals = known.drop(use, errors="ignore")
+        if scored and len(rivals):  # scores can differ where candidates are equally good
+            shown = ranking.p_ahead(use, rivals.idxmax()) <= LEVEL
+            parts[-1] += ", and the test rows show it, too" if shown else ", which the test rows do not show"
+    else:
+        parts.append(
+            f"by {method} it is ahead of every other {what} by more than the order of the training texts can explain; "
+            "if with other texts, too, is not known without null_draws"
+        )
+    compared = ranking.rows and not math.isnan(ranking.majority)
+    if compared and not _beats_majority(ranking, list(known.index), len(known)):
+        parts.append(
+            f"no {what} is better on the test rows than always saying the most frequent class by more than chance can "
+            "explain"
+        )
+    elif known.max() <= ranking.direct:
+        parts.append("no source gives a better score on the test rows than training without transfer")
     return "; ".join(parts)
 
 
-def _better_on_rows(ranking: Ranking, chosen: str) -> str | None:
-    """The candidate with the best accuracy, if its lead over the chosen one on the test rows is more than chance.
-
-    By Agresti and Caffo's interval of the difference of two shares at `LEVEL`, over all candidates that may lead. That
-    both are asked of the same rows is left out, so that a lead is rather missed than invented.
-    """
-    known = ranking.quality.dropna()
-    if not ranking.rows or chosen not in known or len(known) < 2:
-        return None
-    n, best = ranking.rows + 2, known.idxmax()
-    high, low = ((known[name] / 100 * ranking.rows + 1) / n for name in (best, chosen))
-    z = NormalDist().inv_cdf(1 - LEVEL / (2 * (len(known) - 1)))
-    return str(best) if high - low > z * math.sqrt((high * (1 - high) + low * (1 - low)) / n) else None
+def _beats_majority(ranking: Ranking, names: Sequence[str], tried: int) -> bool:
+    """Whether one of these candidates, chosen among `tried` ones, is right on more test rows than the most frequent
+    class alone by more than chance can explain."""
+    return any(ranking.p_ahead(name, MAJORITY) * tried <= EACH for name in names)
 
 
 def named(kind: Kind, names: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import combinations
 from typing import Literal
 
 from rich.console import Console
@@ -69,17 +70,29 @@ def explain(ranking: Ranking, say: Callable[..., None]) -> None:
 
 def _noise_and_entries(standing: Standing) -> Iterator[str]:
     """How far chance moves the scores of a method, and how much of them one entry of the vectors carries."""
-    if not math.isnan(standing.noise):
-        verb = "moves" if standing.noise_of.startswith("the ") else "move"
+    several = len(standing.ranked) > 1
+    if several and standing.permuted:
         yield (
-            f"{standing.noise_of} {verb} a score by {standing.noise:.4f} (standard deviation), so two scores differ if "
-            f"they are over {standing.bound:.4f} apart"
+            f"permuted labels move a score by {standing.noise:.4f} (standard deviation), so two scores differ if they "
+            f"are over {_range(standing)} apart"
+        )
+    elif several and standing.noise_of:
+        yield (
+            f"{standing.noise_of} moves a score by {standing.noise:.4f} (standard deviation), so that alone may put "
+            f"two scores {_range(standing)} apart"
         )
     if standing.verdict:
         yield standing.verdict
     if standing.largest_entry.notna().any():
         least, most = (100 * end for end in (standing.largest_entry.min(), standing.largest_entry.max()))
         yield f"one entry of the vectors carries {least:.1f} to {most:.1f} % of these scores"
+
+
+def _range(standing: Standing) -> str:
+    """The least and the largest distance that two candidates must be apart: `0.0812`, `0.0812 to 0.1034`."""
+    bounds = [standing.bound(one, other) for one, other in combinations(standing.ranked, 2)]
+    ends = (f"{end:.4f}" for end in (min(bounds), max(bounds)))
+    return " to ".join(dict.fromkeys(ends))
 
 
 def overview(ranking: Ranking, texts: Mapping[str, str]) -> Table:
@@ -110,7 +123,7 @@ def overview(ranking: Ranking, texts: Mapping[str, str]) -> Table:
         text = [" ".join(texts.get(name, "").split())] if shown else []
         table.add_row(_rank(ranking.first, name) if ranking.first else "", name, *cells, *text)
     if any(ranking.told_apart(place) is False for place in range(len(ranking.order))):
-        table.caption, table.caption_justify = "~: no more than chance", "left"
+        table.caption, table.caption_justify = "~: chance can explain it", "left"
     return table
 
 

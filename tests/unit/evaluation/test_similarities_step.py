@@ -71,6 +71,9 @@ def test_similarities_and_controls_are_what_the_vectors_say(files):
     assert 0 < check["order_p"] < 1
     null = np.array([[cos(vectors[f"{p}.null-{i}"].vector, dte.vector) for i in (1, 2)] for p in PROMPTS])
     assert check["null_mean"] == pytest.approx(null.mean()) and check["null_max"] == pytest.approx(null.max())
+    assert table[["null-1", "null-2"]].to_numpy() == pytest.approx(null), "every draw stands beside its prompt"
+    assert table["one_order_cosine"].to_numpy() == pytest.approx(of_orders[:, 0]), "as permuted labels are learned"
+    assert check["order_df"] == 3
     abc = [cos(vectors[f"{p}.abc"].vector, vectors["d.abc"].vector) for p in PROMPTS]
     assert check["abc_spearman"] == pytest.approx(spearmanr(of_orders[:, 0], abc).statistic)
     distances = [vectors[p].meta["relative_distance"] for p in PROMPTS]
@@ -124,7 +127,8 @@ def test_without_controls_their_cells_are_empty(files):
     )
     (check,) = pd.read_csv("c.csv").to_dict("records")
     table = pd.read_csv("s.csv")
-    assert table["nulls_cosine"].isna().all() and table["candidates_cosine"].notna().all()
+    assert table[["nulls_cosine", "null-1", "null-2"]].isna().all(axis=None)
+    assert table["candidates_cosine"].notna().all()
     assert np.isnan(check["null_mean"]) and np.isnan(check["abc_spearman"]) and np.isfinite(check["order_p"])
 
 

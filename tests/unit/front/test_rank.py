@@ -34,8 +34,11 @@ def prompts(*ids: str) -> None:
     front = {"method": "labelcov", "model": "smollm2-135m", "dataset": "mine-data"}
     none = float("nan")
     rest = {"category": "mine", "candidates_cosine": none, "largest_entry": none, "unknown_tokens": none}
-    write("similarities", [front | {"prompt": name, "cosine": n / 10} | rest | GATE for n, name in enumerate(ids)])
-    controls = {"sd_order_noise": none, "null_sd_prompts": 0.02, "null_max": 0.05, "verdict": ""}
+    rest |= {"one_order_cosine": none}
+    draws = [{"null-1": 0.001 * n, "null-2": 0.002 * n} for n in range(len(ids))]
+    write("similarities", [front | {"prompt": name, "cosine": n / 10} | rest | draws[n] | GATE
+                           for n, name in enumerate(ids)])  # fmt: skip
+    controls = {"sd_order_noise": none, "order_df": none, "verdict": ""}
     write("controls", [front | controls])
 
 
@@ -46,7 +49,7 @@ def test_the_prompts_of_a_run_with_their_words(capsys):
     said = " ".join(capsys.readouterr().out.split())
     assert "Prompts of smollm2-135m for mine-data" in said and "No? {text}" in said
     assert said.endswith(
-        "use prompt mine-2; it is ahead of every other prompt by more than permuted labels can explain"
+        "use prompt mine-2; by LabelCov it is ahead of every other prompt by more than permuted labels can explain"
     )
 
 
@@ -154,9 +157,8 @@ def test_models_to_start_from(capsys):
     assert "Models for start" in said and "On 100 test rows the best score, 80.0 %, is that of model minilm-l6" in said
     assert "Kendall's tau with the order is -1.00. The most frequent class alone has 50.0 %." in said
     assert said.endswith(
-        "use model bert-base; whether the next differs is not known, as only prompts have controls; but model "
-        "minilm-l6 is right on 80.0 % of the 100 test rows and bert-base on 60.0 %, more than chance can explain: "
-        "follow the test rows"
+        "use model minilm-l6; on the 100 test rows it is right on 80.0 % and bert-base, the first by LabelCov, on "
+        "60.0 %, more than chance can explain"
     )
     warning = "LabelCov reads the texts with minilm-l6, and scores of models made from it come out higher"
     assert warning in said

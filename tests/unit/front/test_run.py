@@ -81,7 +81,7 @@ def test_it_says_what_takes_a_model():
     for name in ("resources", "config"):
         Path(name).symlink_to(PROJECT / name)
     # two prompts on 384 texts of U and at most 100 rows; two vectors of prompts, one of the data, three permuted each
-    assert run.cost(Path("mine/run.yaml"), ()) == "to do: at most 968 answers of smollm2-135m, 9 vectors"
+    assert run.cost(Path("mine/run.yaml"), ()) == "to do: at most 968 answers of smollm2-135m, 21 vectors"
     assert run.cost(Path("start/run.yaml"), [paths.PLANTED]) == "to do: 2 trainings, 80 labels by them, 3 vectors"
     for box in ("minilm-l6/start", "gpt2/start"):
         for name in (paths.finetuned(*box.split("/")), paths.labels(*box.split("/"), "lm")):

@@ -37,9 +37,10 @@ def results(here: Path, monkeypatch) -> Path:
     front = {"method": "labelcov", "model": "smollm2-135m"}
     of_data = front | {"dataset": "mine-data"}
     ids = ("mine-1", "mine-2")
-    table("similarities", [of_data | {"prompt": name, "cosine": cosine, "category": "mine"} | KNOWN
+    dealt = {"null-1": 0.0, "null-2": 0.001, "one_order_cosine": 0.4}
+    table("similarities", [of_data | {"prompt": name, "cosine": cosine, "category": "mine"} | KNOWN | dealt
                            for name, cosine in zip(ids, (0.1, 0.4), strict=True)])  # fmt: skip
-    table("controls", [of_data | {"sd_order_noise": float("nan"), "null_sd_prompts": 0.02, "null_max": 0.05}])
+    table("controls", [of_data | {"sd_order_noise": float("nan"), "order_df": float("nan")}])
     table(
         "performance",
         [of_data | {"prompt": name, "n": 4, "accuracy": a} for name, a in zip(ids, (25.0, 75.0), strict=True)],
@@ -91,7 +92,7 @@ def maps(text: str) -> list[dict]:
 
 def test_the_page_has_the_ranking_as_fute_rank_prints_it():
     said = words(html())
-    assert "Prompts of smollm2-135m for mine-data use prompt mine-2; it is ahead of every other prompt" in said
+    assert "Prompts of smollm2-135m for mine-data use prompt mine-2; by LabelCov it is ahead of every" in said
     assert "1 mine-2 0.4000 0.3000 75.0 No? {text}" in said
     assert "On 4 test rows the best score, 75.0 %, is that of prompt mine-2" in said
 

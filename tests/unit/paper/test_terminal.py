@@ -32,7 +32,7 @@ def results(tmp_path: Path) -> Path:
         for prompt, cosine in COSINES.items()
     ]  # fmt: skip
     controls = [
-        {"method": "tupate", "model": model, "dataset": "films", "order_p": p, "sd_order_noise": 0.0123,
+        {"method": "tupate", "model": model, "dataset": "films", "order_p": p, "sd_order_noise": 0.0123, "order_df": 3,
          "verdict": f"verdict of {model}"}
         for model, p in (("m-a", 0.01), ("m-b", 0.5))
     ]  # fmt: skip
