@@ -75,15 +75,15 @@ if LM:
             benchmark:
                 f"results/benchmarks/embed_dataset/{BASELINES.model}-{{batch}}.tsv"
             wildcard_constraints:
-                batch=batching.names_regex(BASELINES.embedded_in.plans.values()),
+                batch=batching.names_regex([BASELINES.vector_batches]),
             container:
                 image("train")
             threads: LM.finetune.threads
             resources:
                 **gpus(min(1, CONFIG.gpus)),
                 torch=LM.finetune.torch,
-                mem_mb=lambda wc, attempt: NEEDS.embed_dataset(wc.batch).memory_mb(attempt),
-                runtime=lambda wc, attempt: NEEDS.embed_dataset(wc.batch).minutes(attempt),
+                mem_mb=lambda wc, attempt: NEEDS.embed_dataset(BASELINES.model, wc.batch).memory_mb(attempt),
+                runtime=lambda wc, attempt: NEEDS.embed_dataset(BASELINES.model, wc.batch).minutes(attempt),
             params:
                 spec=lambda wc: BASELINES.vector_spec(wc.batch),
                 files=lambda wc: named(BASELINES.vector_inputs(wc.batch)),
@@ -98,7 +98,7 @@ if LM:
         rule extract_dataset_vectors:
             """Take the vectors of one dataset out of their batch."""
             input:
-                batch=lambda wc: BASELINES.embedded_in.batch_file(BASELINES.model, wc.dataset),
+                batch=lambda wc: BASELINES.vector_batches.file(wc.dataset),
                 files=lambda wc: list(BASELINES.vector_origins(wc.dataset).values()),
             output:
                 **recorded(
@@ -114,7 +114,7 @@ if LM:
                 mem_mb=2000,
                 runtime=10,
             params:
-                key=lambda wc: BASELINES.embedded_in.keys[BASELINES.model, wc.dataset],
+                key=lambda wc: BASELINES.vector_batches.keys[wc.dataset],
                 files=lambda wc: named(BASELINES.vector_origins(wc.dataset)),
                 outputs=lambda wc, output: named({f"{m}.safetensors": output.get(m) for m in BASELINES.vector_methods}),
                 code=code("extract_files"),
@@ -140,15 +140,15 @@ if LM:
             benchmark:
                 f"results/benchmarks/score_sources/{BASELINES.model}-{{batch}}.tsv"
             wildcard_constraints:
-                batch=batching.names_regex([BASELINES.scored_in]),
+                batch=batching.names_regex([BASELINES.score_batches]),
             container:
                 image("train")
             threads: LM.finetune.threads
             resources:
-                **gpus(lambda wc: NEEDS.score_sources(wc.batch).gpus),
+                **gpus(lambda wc: NEEDS.score_sources(BASELINES.model, wc.batch).gpus),
                 torch=LM.finetune.torch,
-                mem_mb=lambda wc, attempt: NEEDS.score_sources(wc.batch).memory_mb(attempt),
-                runtime=lambda wc, attempt: NEEDS.score_sources(wc.batch).minutes(attempt),
+                mem_mb=lambda wc, attempt: NEEDS.score_sources(BASELINES.model, wc.batch).memory_mb(attempt),
+                runtime=lambda wc, attempt: NEEDS.score_sources(BASELINES.model, wc.batch).minutes(attempt),
             params:
                 spec=lambda wc: BASELINES.score_spec(wc.batch),
                 files=lambda wc: named(BASELINES.score_inputs(wc.batch)),
@@ -162,7 +162,7 @@ if LM:
         rule extract_source_scores:
             """Collect the scores of every source's model for every target from their batches."""
             input:
-                batches=lambda wc: BASELINES.score_batches(),
+                batches=lambda wc: BASELINES.score_batch_files(),
                 files=lambda wc: list(BASELINES.all_score_inputs().values()),
             output:
                 **recorded(scores="results/baselines/source_scores.csv"),
