@@ -10,6 +10,7 @@ from typing import NamedTuple
 from fute import batching, paths
 from fute.artifacts import content_key
 from fute.plan.requested import Requested
+from fute.steps import code
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,10 @@ class BatchPlanner(NamedTuple):
         wanted = [cell for cell in keys if asked is None or (model, cell.partition("@")[0]) in asked]
         return self.batches(rule, model, files, keys, [wanted], size)
 
-    def run_by(self, image: str, code_sha256: str) -> str:
-        """Hash of what runs the steps of a batch: their code and, where the run asks for it, their image."""
+    def run_by(self, image: str, step: str, *more: str) -> str:
+        """Hash of what runs a step: its code and, where the run asks for it, its image.
+
+        more: modules that the step loads by name.
+        """
+        code_sha256 = code(step, *more)
         return content_key([code_sha256, self.images[image]]) if image in self.images else code_sha256

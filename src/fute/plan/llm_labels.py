@@ -17,7 +17,6 @@ from fute.plan.argument_files import Argument, settings_json
 from fute.plan.batches import BatchPlanner, StepBatches
 from fute.plan.data import DataPlan
 from fute.plan.llm_tuning import TuningPlan
-from fute.steps import code
 
 
 def prompt_words(prompt: Prompt) -> dict[str, Any]:
@@ -98,7 +97,7 @@ class LabelPlan:
     @cached_property
     def engine_code(self) -> str:
         """Hash of what labels: the step's and the engine's code, and where the run asks for it the image."""
-        return self.planner.run_by("labels", code("label_batch", f"fute.llm.{self.settings.engine.engine}"))
+        return self.planner.run_by("labels", "label_batch", f"fute.llm.{self.settings.engine.engine}")
 
     @cached_property
     def _recipes(self) -> dict[str, str]:

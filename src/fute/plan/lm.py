@@ -89,7 +89,7 @@ class LmPlan:
     @cached_property
     def label_batches(self) -> dict[str, StepBatches]:
         """Model -> the batches in which it labels U, fine-tuned on each of the sources."""
-        code_sha256 = self.planner.run_by("train", code("label_language_model"))
+        code_sha256 = self.planner.run_by("train", "label_language_model")
         size, batches = self.settings.datasets_per_process, {}
         for model in self.settings.models:
             keys = {name: content_key([self._labels_key(model, name), code_sha256]) for name in self.data.lm_sources}

@@ -16,7 +16,6 @@ from fute.plan.data import DataPlan
 from fute.plan.lm_finetune import FinetunePlan
 from fute.specs.dataset_vectors import DatasetItem, DatasetVectorSpec
 from fute.specs.source_scores import ExtractSourceScores, SourcePair, SourceScoreSpec, methods_of
-from fute.steps import code
 
 
 class BaselinePlan:
@@ -55,7 +54,7 @@ class BaselinePlan:
         how = self._spec(()).model_dump(mode="json", exclude=unused), self._item(dataset, "").model_dump(mode="json")
         made_from = [self.finetune.key(self.model, dataset)] if "taskemb" in self.vector_methods else []
         model = model_identity(self.finetune.run.models[self.model])
-        code_sha256 = self.planner.run_by("train", code("embed_dataset"))
+        code_sha256 = self.planner.run_by("train", "embed_dataset")
         return content_key([*how, *made_from, model, self.data.train_recipe(dataset), code_sha256])
 
     def _item(self, dataset: str, key: str) -> DatasetItem:
@@ -90,7 +89,7 @@ class BaselinePlan:
     @cached_property
     def source_pairs(self) -> dict[str, SourcePair]:
         """Cell -> (source, target) of every pair that one of `pair_methods` has a score of."""
-        code_sha256, pairs = self.planner.run_by("train", code("score_sources")), {}
+        code_sha256, pairs = self.planner.run_by("train", "score_sources"), {}
         for target in self.data.lm_targets:
             task = self.finetune.task(target).task
             if methods := methods_of(task, self.pair_methods):

@@ -56,7 +56,7 @@ class FinetunePlan:
     @cached_property
     def runs(self) -> dict[str, dict[str, FinetuneItem]]:
         """Model -> cell -> fine-tuning."""
-        code_sha256 = self.planner.run_by("train", code("finetune_model"))
+        code_sha256 = self.planner.run_by("train", "finetune_model")
         runs: dict[str, dict[str, FinetuneItem]] = {}
         for model, dataset in self.models:
             recipe, task = self.recipe(model, dataset), self.task(dataset)

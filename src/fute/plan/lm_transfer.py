@@ -16,7 +16,6 @@ from fute.plan.batches import BatchPlanner, StepBatches
 from fute.plan.data import DataPlan
 from fute.plan.lm_finetune import FinetunePlan
 from fute.specs.transfer import ExtractTransfer, Target, TransferRun, TransferSpec, transfer_cell, transfer_key
-from fute.steps import code
 
 
 class TransferPlan:
@@ -42,7 +41,7 @@ class TransferPlan:
     def runs(self) -> dict[str, TransferRun]:
         """Cell -> run of every pair and seed."""
         model = model_identity(self.finetune.run.models[self.model])
-        code_sha256 = self.planner.run_by("train", code("transfer_batch"))
+        code_sha256 = self.planner.run_by("train", "transfer_batch")
         runs = {}
         for source, target in self.pairs:
             data = content_key([self.data.train_recipe(target), self.data.test_recipe(target)])

@@ -239,7 +239,7 @@ def test_the_gate_the_shared_states_the_code_and_the_image_move_the_vectors(plan
     after = {path: item.key for path, item in plan(**t5).vector_batches.items.items()}
     changed = {path for path in after if after[path] != before_keys[path]}
     assert changed and all(before.vector_batches.items[path].kind == "mte" for path in changed)
-    monkeypatch.setattr(vectors_plan, "code", lambda *modules: "newer")
+    monkeypatch.setattr("fute.plan.batches.code", lambda step, *m: "newer" if step == "embed_batch" else code(step, *m))
     assert moved(imaged[0], Plan(run, (), tmp_path, images={"train": "a"})) == vectors
 
 
@@ -248,7 +248,7 @@ def test_what_shapes_answers_reaches_the_engine_and_they_are_not_anothers(plan, 
     specs = []
     for llm, code in (({}, None), (brief, None), ({"engine": {"dtype": "float16"}}, None), ({}, "newer")):
         if code:
-            monkeypatch.setattr("fute.plan.llm_labels.code", lambda *modules: "newer")
+            monkeypatch.setattr("fute.plan.batches.code", lambda *modules: "newer")
         workflow = plan(llm=llm)
         (batch, *_) = workflow.llm.labels.batches[MODEL].new
         specs.append(BatchSpec.model_validate_json(workflow.llm.labels.spec(MODEL, batch)))
