@@ -63,18 +63,19 @@ if LM:
         rule embed_dataset:
             """Embed new labelled datasets by TextEmb, TaskEmb and TuPaTE on the black box's own architecture."""
             input:
-                lock=paths.model_lock(BASELINES.model),
+                lock="results/models/{model}.lock.json",
                 files=lambda wc: list(BASELINES.vector_inputs(wc.batch).values()),
             output:
                 **recorded(
-                    vectors=f"results/baselines/vectors/{BASELINES.model}/batches/{{batch}}.lock.json",
-                    index=f"results/baselines/vectors/{BASELINES.model}/batches/{{batch}}.keys",
+                    vectors="results/baselines/vectors/{model}/batches/{batch}.lock.json",
+                    index="results/baselines/vectors/{model}/batches/{batch}.keys",
                 ),
             log:
-                f"results/logs/embed_dataset/{BASELINES.model}-{{batch}}.log",
+                "results/logs/embed_dataset/{model}-{batch}.log",
             benchmark:
-                f"results/benchmarks/embed_dataset/{BASELINES.model}-{{batch}}.tsv"
+                "results/benchmarks/embed_dataset/{model}-{batch}.tsv"
             wildcard_constraints:
+                model=BASELINES.model,
                 batch=batching.names_regex([BASELINES.vector_batches]),
             container:
                 image("train")
@@ -82,14 +83,14 @@ if LM:
             resources:
                 **gpus(min(1, CONFIG.gpus)),
                 torch=LM.finetune.torch,
-                mem_mb=lambda wc, attempt: NEEDS.embed_dataset(BASELINES.model, wc.batch).memory_mb(attempt),
-                runtime=lambda wc, attempt: NEEDS.embed_dataset(BASELINES.model, wc.batch).minutes(attempt),
+                mem_mb=lambda wc, attempt: NEEDS.embed_dataset(wc.model, wc.batch).memory_mb(attempt),
+                runtime=lambda wc, attempt: NEEDS.embed_dataset(wc.model, wc.batch).minutes(attempt),
             params:
                 spec=lambda wc: BASELINES.vector_spec(wc.batch),
                 files=lambda wc: named(BASELINES.vector_inputs(wc.batch)),
-                folder=lambda wc: paths.model_folder(BASELINES.model),
+                folder=lambda wc: paths.model_folder(wc.model),
             message:
-                f"new baseline vectors of datasets on {BASELINES.model}"
+                "new baseline vectors of datasets on {wildcards.model}"
             shell:
                 f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute embed_dataset --spec {{params.spec:file}}"
                 " --model {params.folder} --lock {input.lock} --files @{params.files:file} --output {output.vectors}"
@@ -101,12 +102,11 @@ if LM:
                 batch=lambda wc: BASELINES.vector_batches.file(wc.dataset),
                 files=lambda wc: list(BASELINES.vector_origins(wc.dataset).values()),
             output:
-                **recorded(
-                    **{m: paths.dataset_vector(BASELINES.model, m, "{dataset}") for m in BASELINES.vector_methods}
-                ),
+                **recorded(**{m: paths.dataset_vector("{model}", m, "{dataset}") for m in BASELINES.vector_methods}),
             log:
-                f"results/logs/extract_dataset_vectors/{BASELINES.model}-{{dataset}}.log",
+                "results/logs/extract_dataset_vectors/{model}-{dataset}.log",
             wildcard_constraints:
+                model=BASELINES.model,
                 dataset="|".join(PLAN.data.lm_targets),
             container:
                 image("paper")
@@ -132,28 +132,29 @@ if LM:
                 lambda wc: list(BASELINES.score_inputs(wc.batch).values()),
             output:
                 **recorded(
-                    scores=f"results/baselines/sources/{BASELINES.model}/batches/{{batch}}.jsonl.gz",
-                    index=f"results/baselines/sources/{BASELINES.model}/batches/{{batch}}.keys",
+                    scores="results/baselines/sources/{model}/batches/{batch}.jsonl.gz",
+                    index="results/baselines/sources/{model}/batches/{batch}.keys",
                 ),
             log:
-                f"results/logs/score_sources/{BASELINES.model}-{{batch}}.log",
+                "results/logs/score_sources/{model}-{batch}.log",
             benchmark:
-                f"results/benchmarks/score_sources/{BASELINES.model}-{{batch}}.tsv"
+                "results/benchmarks/score_sources/{model}-{batch}.tsv"
             wildcard_constraints:
+                model=BASELINES.model,
                 batch=batching.names_regex([BASELINES.score_batches]),
             container:
                 image("train")
             threads: LM.finetune.threads
             resources:
-                **gpus(lambda wc: NEEDS.score_sources(BASELINES.model, wc.batch).gpus),
+                **gpus(lambda wc: NEEDS.score_sources(wc.model, wc.batch).gpus),
                 torch=LM.finetune.torch,
-                mem_mb=lambda wc, attempt: NEEDS.score_sources(BASELINES.model, wc.batch).memory_mb(attempt),
-                runtime=lambda wc, attempt: NEEDS.score_sources(BASELINES.model, wc.batch).minutes(attempt),
+                mem_mb=lambda wc, attempt: NEEDS.score_sources(wc.model, wc.batch).memory_mb(attempt),
+                runtime=lambda wc, attempt: NEEDS.score_sources(wc.model, wc.batch).minutes(attempt),
             params:
                 spec=lambda wc: BASELINES.score_spec(wc.batch),
                 files=lambda wc: named(BASELINES.score_inputs(wc.batch)),
             message:
-                f"new scores of the fine-tuned {BASELINES.model} for targets"
+                "new scores of the fine-tuned {wildcards.model} for targets"
             shell:
                 f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute score_sources --spec {{params.spec:file}}"
                 " --files @{params.files:file} --output {output.scores}"

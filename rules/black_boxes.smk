@@ -291,7 +291,7 @@ if LM:
             mem_mb=lambda wc, attempt: 8000 * attempt,
             runtime=lambda wc, attempt: 240 * attempt,
         params:
-            settings=lambda wc: LM.plugin_settings(wc.plugin),
+            settings=lambda wc: settings_json(LM.settings.plugins[wc.plugin]),
             source=lambda wc: LM.plugin_source(wc.plugin),
             more=lambda wc, input: " ".join(f"--{name} {input[name]}" for name in ("train", "outputs") if input[name]),
             code=code("label_plugin", "train"),

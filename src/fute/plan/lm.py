@@ -114,10 +114,6 @@ class LmPlan:
         recipe = self.finetune.recipe(model, dataset)
         return {"batch_size": recipe.eval_batch_size, "autocast": recipe.autocast}
 
-    def plugin_settings(self, name: str) -> Argument:
-        """A plug-in's entry in the configuration as canonical JSON."""
-        return settings_json(self.settings.plugins[name])
-
     def plugin_source(self, name: str) -> str:
         """Hash of a plug-in's function, options and files. Raises PluginError where they are not there."""
         return plugin_identity(self.settings.plugins[name])

@@ -77,9 +77,12 @@ class BaselinePlan:
 
     def vector_inputs(self, batch: str) -> dict[str, str]:
         """`{kind}:{dataset}` -> file of what the vectors of a new batch are made from, besides the model."""
-        datasets = self.vector_batches.new[batch]
-        files = {f"{kind}:{name}": path for name in datasets for kind, path in self.vector_origins(name).items()}
-        return {name: path for name, path in files.items() if not name.startswith("model:")}
+        return {
+            f"{kind}:{name}": path
+            for name in self.vector_batches.new[batch]
+            for kind, path in self.vector_origins(name).items()
+            if kind != "model"
+        }
 
     def vector_spec(self, batch: str) -> Argument:
         """How the datasets of a new batch become vectors, as canonical JSON (a `DatasetVectorSpec`)."""
