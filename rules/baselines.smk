@@ -63,33 +63,34 @@ if LM:
         rule embed_dataset:
             """Embed new labelled datasets by TextEmb, TaskEmb and TuPaTE on the black box's own architecture."""
             input:
-                lock=paths.model_lock(BASELINES.model),
+                lock="results/models/{model}.lock.json",
                 files=lambda wc: list(BASELINES.vector_inputs(wc.batch).values()),
             output:
                 **recorded(
-                    vectors=f"results/baselines/vectors/{BASELINES.model}/batches/{{batch}}.lock.json",
-                    index=f"results/baselines/vectors/{BASELINES.model}/batches/{{batch}}.keys",
+                    vectors="results/baselines/vectors/{model}/batches/{batch}.lock.json",
+                    index="results/baselines/vectors/{model}/batches/{batch}.keys",
                 ),
             log:
-                f"results/logs/embed_dataset/{BASELINES.model}-{{batch}}.log",
+                "results/logs/embed_dataset/{model}-{batch}.log",
             benchmark:
-                f"results/benchmarks/embed_dataset/{BASELINES.model}-{{batch}}.tsv"
+                "results/benchmarks/embed_dataset/{model}-{batch}.tsv"
             wildcard_constraints:
-                batch=batching.names_regex(BASELINES.embedded_in.plans.values()),
+                model=BASELINES.model,
+                batch=batching.names_regex([BASELINES.vector_batches]),
             container:
                 image("train")
             threads: LM.finetune.threads
             resources:
                 **gpus(min(1, CONFIG.gpus)),
                 torch=LM.finetune.torch,
-                mem_mb=lambda wc, attempt: NEEDS.embed_dataset(wc.batch).memory_mb(attempt),
-                runtime=lambda wc, attempt: NEEDS.embed_dataset(wc.batch).minutes(attempt),
+                mem_mb=lambda wc, attempt: NEEDS.embed_dataset(wc.model, wc.batch).memory_mb(attempt),
+                runtime=lambda wc, attempt: NEEDS.embed_dataset(wc.model, wc.batch).minutes(attempt),
             params:
                 spec=lambda wc: BASELINES.vector_spec(wc.batch),
                 files=lambda wc: named(BASELINES.vector_inputs(wc.batch)),
-                folder=lambda wc: paths.model_folder(BASELINES.model),
+                folder=lambda wc: paths.model_folder(wc.model),
             message:
-                f"new baseline vectors of datasets on {BASELINES.model}"
+                "new baseline vectors of datasets on {wildcards.model}"
             shell:
                 f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute embed_dataset --spec {{params.spec:file}}"
                 " --model {params.folder} --lock {input.lock} --files @{params.files:file} --output {output.vectors}"
@@ -98,15 +99,14 @@ if LM:
         rule extract_dataset_vectors:
             """Take the vectors of one dataset out of their batch."""
             input:
-                batch=lambda wc: BASELINES.embedded_in.batch_file(BASELINES.model, wc.dataset),
+                batch=lambda wc: BASELINES.vector_batches.file(wc.dataset),
                 files=lambda wc: list(BASELINES.vector_origins(wc.dataset).values()),
             output:
-                **recorded(
-                    **{m: paths.dataset_vector(BASELINES.model, m, "{dataset}") for m in BASELINES.vector_methods}
-                ),
+                **recorded(**{m: paths.dataset_vector("{model}", m, "{dataset}") for m in BASELINES.vector_methods}),
             log:
-                f"results/logs/extract_dataset_vectors/{BASELINES.model}-{{dataset}}.log",
+                "results/logs/extract_dataset_vectors/{model}-{dataset}.log",
             wildcard_constraints:
+                model=BASELINES.model,
                 dataset="|".join(PLAN.data.lm_targets),
             container:
                 image("paper")
@@ -114,7 +114,7 @@ if LM:
                 mem_mb=2000,
                 runtime=10,
             params:
-                key=lambda wc: BASELINES.embedded_in.keys[BASELINES.model, wc.dataset],
+                key=lambda wc: BASELINES.vector_batches.keys[wc.dataset],
                 files=lambda wc: named(BASELINES.vector_origins(wc.dataset)),
                 outputs=lambda wc, output: named({f"{m}.safetensors": output.get(m) for m in BASELINES.vector_methods}),
                 code=code("extract_files"),
@@ -132,28 +132,29 @@ if LM:
                 lambda wc: list(BASELINES.score_inputs(wc.batch).values()),
             output:
                 **recorded(
-                    scores=f"results/baselines/sources/{BASELINES.model}/batches/{{batch}}.jsonl.gz",
-                    index=f"results/baselines/sources/{BASELINES.model}/batches/{{batch}}.keys",
+                    scores="results/baselines/sources/{model}/batches/{batch}.jsonl.gz",
+                    index="results/baselines/sources/{model}/batches/{batch}.keys",
                 ),
             log:
-                f"results/logs/score_sources/{BASELINES.model}-{{batch}}.log",
+                "results/logs/score_sources/{model}-{batch}.log",
             benchmark:
-                f"results/benchmarks/score_sources/{BASELINES.model}-{{batch}}.tsv"
+                "results/benchmarks/score_sources/{model}-{batch}.tsv"
             wildcard_constraints:
-                batch=batching.names_regex([BASELINES.scored_in]),
+                model=BASELINES.model,
+                batch=batching.names_regex([BASELINES.score_batches]),
             container:
                 image("train")
             threads: LM.finetune.threads
             resources:
-                **gpus(lambda wc: NEEDS.score_sources(wc.batch).gpus),
+                **gpus(lambda wc: NEEDS.score_sources(wc.model, wc.batch).gpus),
                 torch=LM.finetune.torch,
-                mem_mb=lambda wc, attempt: NEEDS.score_sources(wc.batch).memory_mb(attempt),
-                runtime=lambda wc, attempt: NEEDS.score_sources(wc.batch).minutes(attempt),
+                mem_mb=lambda wc, attempt: NEEDS.score_sources(wc.model, wc.batch).memory_mb(attempt),
+                runtime=lambda wc, attempt: NEEDS.score_sources(wc.model, wc.batch).minutes(attempt),
             params:
                 spec=lambda wc: BASELINES.score_spec(wc.batch),
                 files=lambda wc: named(BASELINES.score_inputs(wc.batch)),
             message:
-                f"new scores of the fine-tuned {BASELINES.model} for targets"
+                "new scores of the fine-tuned {wildcards.model} for targets"
             shell:
                 f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute score_sources --spec {{params.spec:file}}"
                 " --files @{params.files:file} --output {output.scores}"
@@ -162,7 +163,7 @@ if LM:
         rule extract_source_scores:
             """Collect the scores of every source's model for every target from their batches."""
             input:
-                batches=lambda wc: BASELINES.score_batches(),
+                batches=lambda wc: BASELINES.score_batch_files(),
                 files=lambda wc: list(BASELINES.all_score_inputs().values()),
             output:
                 **recorded(scores="results/baselines/source_scores.csv"),

@@ -53,7 +53,7 @@ if LLM:
         benchmark:
             "results/benchmarks/label_batch/{model}-{batch}.tsv"
         wildcard_constraints:
-            batch=batching.names_regex(LLM.labels.plans.values()),
+            batch=batching.names_regex(LLM.labels.batches.values()),
         container:
             image("labels")
         threads: CONFIG.threads
@@ -151,7 +151,7 @@ if LM:
             "results/benchmarks/finetune_model/{model}-{batch}.tsv"
         wildcard_constraints:
             model="|".join(LM.settings.models),
-            batch=batching.names_regex(LM.finetune.made_in.plans.values()),
+            batch=batching.names_regex(LM.finetune.batches.values()),
         container:
             image("train")
         threads: LM.finetune.threads
@@ -222,7 +222,7 @@ if LM:
             "results/benchmarks/label_language_model/{model}-{batch}.tsv"
         wildcard_constraints:
             model="|".join(LM.settings.models),
-            batch=batching.names_regex(LM.labelled_in.plans.values()),
+            batch=batching.names_regex(LM.label_batches.values()),
         container:
             image("train")
         threads: LM.finetune.threads
@@ -244,7 +244,7 @@ if LM:
     rule extract_lm_labels:
         """Take the labels on U of one fine-tuned language model out of their batch."""
         input:
-            batch=lambda wc: LM.labelled_in.batch_file(wc.model, wc.dataset),
+            batch=lambda wc: LM.label_batches[wc.model].file(wc.dataset),
             lock="results/finetuned/{model}/{dataset}.lock.json",
             corpus="results/unsup/lm.jsonl.gz",
         output:
@@ -260,7 +260,7 @@ if LM:
             mem_mb=2000,
             runtime=10,
         params:
-            key=lambda wc: LM.labelled_in.keys[wc.model, wc.dataset],
+            key=lambda wc: LM.label_batches[wc.model].keys[wc.dataset],
             code=code("extract_files"),
         message:
             "labels on U of {wildcards.model} fine-tuned on {wildcards.dataset}"
@@ -291,7 +291,7 @@ if LM:
             mem_mb=lambda wc, attempt: 8000 * attempt,
             runtime=lambda wc, attempt: 240 * attempt,
         params:
-            settings=lambda wc: LM.plugin_settings(wc.plugin),
+            settings=lambda wc: settings_json(LM.settings.plugins[wc.plugin]),
             source=lambda wc: LM.plugin_source(wc.plugin),
             more=lambda wc, input: " ".join(f"--{name} {input[name]}" for name in ("train", "outputs") if input[name]),
             code=code("label_plugin", "train"),

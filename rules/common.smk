@@ -15,7 +15,7 @@ from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
-from fute import batching, paths, steps
+from fute import batching, paths
 from fute.artifacts import SIDECAR, sha256_file
 from fute.audit.adopt import unadopted
 from fute.blackbox.label_plugin_step import PluginError
@@ -143,7 +143,7 @@ def image(name):
 
 def code(step, image="paper"):
     """Hash of a step's code, and of its image if the run asks for it; a change of either reruns the step."""
-    return PLAN.planner.run_by(image, steps.code(step))
+    return PLAN.planner.run_by(image, step)
 
 
 def gpus(number):

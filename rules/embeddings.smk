@@ -51,7 +51,7 @@ rule embed_batch:
     benchmark:
         "results/benchmarks/embed_batch/{surrogate}-{method}-{batch}.tsv"
     wildcard_constraints:
-        batch=batching.names_regex(BATCHES.plans.values()),
+        batch=batching.names_regex(BATCHES.batches.values()),
     container:
         image("train")
     threads: CONFIG.threads

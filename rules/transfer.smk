@@ -18,15 +18,15 @@ if LM:
             "results/benchmarks/transfer_batch/{model}-{batch}.tsv"
         wildcard_constraints:
             model=LM.transfer.model,
-            batch=batching.names_regex([LM.transfer.plan]),
+            batch=batching.names_regex([LM.transfer.batches]),
         container:
             image("train")
         threads: LM.finetune.threads
         resources:
             **gpus(CONFIG.gpus),
             torch=LM.finetune.torch,
-            mem_mb=lambda wc, attempt: NEEDS.transfer_batch(wc.batch).memory_mb(attempt),
-            runtime=lambda wc, attempt: NEEDS.transfer_batch(wc.batch).minutes(attempt),
+            mem_mb=lambda wc, attempt: NEEDS.transfer_batch(wc.model, wc.batch).memory_mb(attempt),
+            runtime=lambda wc, attempt: NEEDS.transfer_batch(wc.model, wc.batch).minutes(attempt),
         params:
             spec=lambda wc: LM.transfer.spec(wc.batch),
             files=lambda wc: named(LM.transfer.inputs(wc.batch)),

@@ -12,7 +12,7 @@ from fute.plan import Plan
 def finish(plan: Plan) -> None:
     """Leave all new batches of a plan in its folder of results: their data, the keys of their cells, and the record."""
     for step in plan.step_batches():
-        for batch, cells in step.plan.new.items():
+        for batch, cells in step.new.items():
             data = paths.below(plan.results, step.files.replace("*", batch))
             data.parent.mkdir(parents=True, exist_ok=True)
             data.write_bytes(b"data")

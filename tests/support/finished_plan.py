@@ -44,7 +44,7 @@ def put_batch(batch: str, keys: dict[str, str]) -> None:
 def finish_batches(run: Plan) -> None:
     """The batches of labels and vectors, with the keys of their cells."""
     for step in run.step_batches():
-        for batch, cells in step.plan.new.items() if step.rule in ("label_batch", "embed_batch") else ():
+        for batch, cells in step.new.items() if step.rule in ("label_batch", "embed_batch") else ():
             put_batch(step.files.replace("*", batch), {cell: step.keys[cell] for cell in cells})
 
 

@@ -32,7 +32,7 @@ def named(flag: str, files: dict[str, str]) -> list[str]:
 
 
 def label_command(checkout: Checkout, workflow: Plan) -> tuple[list[str], Path]:
-    (batch,) = workflow.llm.labels.plans[MODEL].new
+    (batch,) = workflow.llm.labels.batches[MODEL].new
     output = paths.label_batch(MODEL, batch)
     corpora = workflow.llm.labels.corpora(MODEL, batch)
     (checkout / "spec.json").write_text(workflow.llm.labels.spec(MODEL, batch))
@@ -42,7 +42,7 @@ def label_command(checkout: Checkout, workflow: Plan) -> tuple[list[str], Path]:
 
 
 def embed_command(checkout: Checkout, workflow: Plan) -> tuple[list[str], Path]:
-    (batch,) = workflow.vector_batches.plans["tupate"].new
+    (batch,) = workflow.vector_batches.batches["tupate"].new
     output = paths.vector_batch(workflow.vectors.surrogate, "tupate", batch)
     (checkout / "spec.json").write_text(workflow.vector_batches.spec("tupate", batch))
     command = ["embed_batch", "--spec", "spec.json"]

@@ -280,7 +280,7 @@ def lost_files(model: str) -> list[str]:
 def check_key(plan: Plan) -> Iterator[Finding]:
     """The key of a server, while it has answers to give."""
     engine = plan.config.llm.engine
-    if plan.llm and engine.engine == "openai" and any(batch.new for batch in plan.llm.labels.plans.values()):
+    if plan.llm and engine.engine == "openai" and any(batches.new for batches in plan.llm.labels.batches.values()):
         if os.environ.get(engine.api_key_env, "").strip():
             yield Finding("ok", f"key of the server: {engine.api_key_env} is set")
         else:

@@ -72,7 +72,7 @@ def heavy_jobs(plan: Plan, needs: JobNeeds) -> Iterator[tuple[str, Need]]:
                 yield "encoder_states", needs.encoder_states(corpus)
     for step in plan.step_batches():
         need = getattr(needs, step.rule)
-        yield from ((step.rule, need(*step.wildcards, batch)) for batch in step.plan.new)
+        yield from ((step.rule, need(step.of, batch)) for batch in step.new)
 
 
 def rule_costs(jobs: dict[str, int], heavy: list[tuple[str, Need]], results: Path) -> list[RuleCost]:

@@ -47,7 +47,9 @@ causal surrogate's last layers, and `MOST_CROSS_BYTES`, a T5 decoder's keys and 
 
 
 class JobNeeds:
-    """Needs of the jobs of heavy rules; each method has the name of its rule and takes the rule's wildcards."""
+    """Needs of the jobs of heavy rules; each method has the name of its rule.
+
+    Those of a batch take its `StepBatches.of` and its name."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self.run, self.config = plan, plan.run, plan.config
@@ -103,7 +105,7 @@ class JobNeeds:
     def label_batch(self, model: str, batch: str) -> Need:
         """Each cell reads its corpus once; a chain of thought is generated, then read again."""
         engine, labels, read, written = self.config.llm.engine, self.plan.llm.labels, 0, 0
-        cells = [tuple(cell.split("/")) for cell in labels.plans[model].new[batch]]
+        cells = [tuple(cell.split("/")) for cell in labels.batches[model].new[batch]]
         # prompts with the same words have the same key and are computed once
         for task, corpus in {labels.cells[model, *cell]: cell for cell in cells}.values():
             if task == SELF_SELECT:
@@ -167,24 +169,24 @@ class JobNeeds:
 
     def label_language_model(self, model: str, batch: str) -> Need:
         """The model of each dataset reads U once."""
-        tokens = self.texts(LM) * TEXT_TOKENS * len(self.plan.lm.labelled_in.cells(model, batch))
+        tokens = self.texts(LM) * TEXT_TOKENS * len(self.plan.lm.label_batches[model].new[batch])
         gpus = min(1, self.config.gpus)
         return inference(self.parameters(model), tokens, 0, gpus=gpus, cores=self.plan.lm.finetune.threads)
 
     @cache
-    def transfer_batch(self, batch: str) -> Need:
+    def transfer_batch(self, model: str, batch: str) -> Need:
         """One training on the target per run of the batch."""
         finetune, transfer = self.plan.lm.finetune, self.plan.lm.transfer
-        recipes = [(finetune.recipe(transfer.model, run.target), run.target) for run in transfer.batch_runs(batch)]
+        recipes = [(finetune.recipe(model, run.target), run.target) for run in transfer.batch_runs(batch)]
         tokens = sum(self._trained(recipe, recipe.max_tokens, target) for recipe, target in recipes)
-        return self._shared_training(transfer.model, tokens)
+        return self._shared_training(model, tokens)
 
     @cache
-    def embed_dataset(self, batch: str) -> Need:
+    def embed_dataset(self, model: str, batch: str) -> Need:
         """TextEmb and TaskEmb read rows of each dataset once each; TuPaTE is a training."""
         finetune, baselines, tokens = self.plan.lm.finetune, self.plan.lm.baselines, 0
-        for dataset in baselines.embedded_in.cells(baselines.model, batch):
-            limit, rows = finetune.recipe(baselines.model, dataset).max_tokens, self.train_rows(dataset)
+        for dataset in baselines.vector_batches.new[batch]:
+            limit, rows = finetune.recipe(model, dataset).max_tokens, self.train_rows(dataset)
             for method, settings in (("textemb", baselines.settings.textemb), ("taskemb", baselines.settings.taskemb)):
                 if method in baselines.methods:
                     tokens += min(rows, settings.rows or rows) * self.row_tokens(dataset, limit)
@@ -192,23 +194,23 @@ class JobNeeds:
                 prefix = baselines.settings.tupate.recipe_for(finetune.task(dataset).task)
                 tokens += self._trained(prefix, limit, dataset)
         gpus = min(1, self.config.gpus)
-        return training(self.parameters(baselines.model), tokens, gpus=gpus, cores=finetune.threads)
+        return training(self.parameters(model), tokens, gpus=gpus, cores=finetune.threads)
 
     @cache
-    def score_sources(self, batch: str) -> Need:
+    def score_sources(self, model: str, batch: str) -> Need:
         """The source's model reads some rows of the target once, for each pair of the batch that asks for it.
 
         Task vectors compare weights on one core. A batch of nothing else runs no model, so it asks for no GPU.
         """
         baselines, tokens = self.plan.lm.baselines, 0
-        limit = self.plan.lm.finetune.settings.finetune.of(baselines.model).cr.max_tokens
+        limit = self.plan.lm.finetune.settings.finetune.of(model).cr.max_tokens
         for pair in baselines.batch_pairs(batch):
             if not methods_of(self.plan.lm.finetune.task(pair.target).task, baselines.row_methods):
                 continue
             rows = min(baselines.settings.labelled_rows, self.train_rows(pair.target))
             tokens += rows * self.row_tokens(pair.target, limit)
         gpus = min(1, self.config.gpus) if tokens else 0
-        parameters = self.parameters(baselines.model)
+        parameters = self.parameters(model)
         need = inference(parameters, tokens, 0, gpus=gpus, cores=self.plan.lm.finetune.threads)
         if "task-vector" in baselines.methods:
             comparing = len(baselines.batch_pairs(batch)) * parameters / COMPARED_WEIGHTS / 60

@@ -43,7 +43,7 @@ def cost(path: Path, targets: Sequence[str]) -> str:
     needs = JobNeeds(plan)
     new: defaultdict[str, list[str]] = defaultdict(list)
     for step in plan.step_batches():
-        new[step.rule] += [cell for cells in step.plan.new.values() for cell in cells]
+        new[step.rule] += [cell for cells in step.new.values() for cell in cells]
     asked = [corpus for task, corpus in (cell.split("/") for cell in new["label_batch"]) if task != SELF_SELECT]
     own = path.with_name(OWN_TEXTS)  # the U of the run, of which there may be fewer than the limit
     of_u = min(needs.texts(plan.config.corpora[0]), len(read_jsonl(own)) if own.is_file() else math.inf)

@@ -5,7 +5,6 @@ Nothing heavy is imported here and no result is written. A file knows only those
 argument_files  settings and lists of files, which travel to the steps in files
 requested       which files the command line asks for, and what they need
 batches         which batches are finished, and which new ones there will be
-dataset_batches batches whose cells are the datasets of one language model
 data            datasets and U: settings, and what identifies their texts
 vectors         dataset and model task embeddings: recipes and keys
 lm_finetune     language models fine-tuned on a dataset

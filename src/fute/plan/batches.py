@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from fute import batching, paths
 from fute.artifacts import content_key
 from fute.plan.requested import Requested
+from fute.steps import code
 
 
-class StepBatches(NamedTuple):
-    """The batches of one step, where it has one model or method those of one.
+@dataclass(frozen=True)
+class StepBatches(batching.BatchPlan):
+    """The batches of one step for one model, or of vectors for one method.
 
-    rule: that makes them. wildcards: values of the rule's wildcards but the batch. files: the batches' data, with `*`
-    for their names. plan: which batch holds which cell. keys: cell -> key of every cell of the configuration, asked for
-    or not.
+    rule: that makes them. of: that model or method. files: the batches' data, with `*` for their names. keys: cell ->
+    key of every cell of the configuration, asked for or not.
     """
 
     rule: str
-    wildcards: tuple[str, ...]
+    of: str
     files: str
-    plan: batching.BatchPlan
     keys: Mapping[str, str]
+
+    def file(self, cell: str) -> str:
+        """The batch that holds a cell."""
+        return self.files.replace("*", self.batch_of[cell])
 
 
 class BatchPlanner(NamedTuple):
@@ -44,24 +49,42 @@ class BatchPlanner(NamedTuple):
         path = paths.below(self.results, files)
         return batching.finished_cells(path.parent, path.name.removeprefix("*"), besides=self.sent_for)
 
-    def plan(
-        self, files: str, groups: Iterable[Mapping[str, str]], size: int | None = None,
-        finished: batching.Finished | None = None,
-    ) -> batching.BatchPlan:  # fmt: skip
-        """Which batch holds which cell; no new batch holds cells of two groups.
+    def batches(
+        self, rule: str, of: str, files: str, keys: Mapping[str, str], groups: Iterable[Iterable[str]],
+        size: int | None = None, finished: batching.Finished | None = None,
+    ) -> StepBatches:  # fmt: skip
+        """The batches that hold the cells of some groups; no new batch holds cells of two groups.
 
-        files: the batches' data, with `*` for their names. groups: cell -> key. size: most keys of a new batch (None:
-        no limit). finished: of these files, if they were read before.
+        rule, of, files, keys: as in `StepBatches`. size: most keys of a new batch (None: no limit). finished: of these
+        files, if they were read before.
         """
         finished = self.finished(files) if finished is None else finished
         batch_of: dict[str, str] = {}
         new: dict[str, tuple[str, ...]] = {}
         for cells in groups:
-            part = batching.plan_batches(cells, finished.batch_of, size)
+            part = batching.plan_batches({cell: keys[cell] for cell in cells}, finished.batch_of, size)
             batch_of |= part.batch_of
             new |= part.new
-        return batching.BatchPlan(batch_of, new)
+        return StepBatches(batch_of, new, rule, of, files, keys)
 
-    def run_by(self, image: str, code_sha256: str) -> str:
-        """Hash of what runs the steps of a batch: their code and, where the run asks for it, their image."""
+    def dataset_batches(
+        self, rule: str, model: str, files: str, keys: Mapping[str, str], size: int | None
+    ) -> StepBatches:
+        """Batches whose cells are the datasets of one language model (of fine-tunings `dataset@seed`).
+
+        A cell's files keep their own paths: a step of a second takes them out of the batch. So one process serves many
+        datasets, and yet another dataset, another recipe of one, or one seed more makes what depends on it alone. Jobs
+        that label U and embed datasets read the fine-tuned models that are finished: each is a batch of its own, and
+        not one with the fine-tunings, since U and the baselines' settings change more often than the models.
+        """
+        asked = self.requested.models
+        wanted = [cell for cell in keys if asked is None or (model, cell.partition("@")[0]) in asked]
+        return self.batches(rule, model, files, keys, [wanted], size)
+
+    def run_by(self, image: str, step: str, *more: str) -> str:
+        """Hash of what runs a step: its code and, where the run asks for it, its image.
+
+        more: modules that the step loads by name.
+        """
+        code_sha256 = code(step, *more)
         return content_key([code_sha256, self.images[image]]) if image in self.images else code_sha256

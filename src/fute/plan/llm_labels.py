@@ -14,10 +14,9 @@ from fute.config.prompts import Prompt
 from fute.config.run import TRAIN, Run
 from fute.llm.label_batch_step import SELF_SELECT, BatchSpec, LabelCell, SelectCell
 from fute.plan.argument_files import Argument, settings_json
-from fute.plan.batches import BatchPlanner
+from fute.plan.batches import BatchPlanner, StepBatches
 from fute.plan.data import DataPlan
 from fute.plan.llm_tuning import TuningPlan
-from fute.steps import code
 
 
 def prompt_words(prompt: Prompt) -> dict[str, Any]:
@@ -98,7 +97,7 @@ class LabelPlan:
     @cached_property
     def engine_code(self) -> str:
         """Hash of what labels: the step's and the engine's code, and where the run asks for it the image."""
-        return self.planner.run_by("labels", code("label_batch", f"fute.llm.{self.settings.engine.engine}"))
+        return self.planner.run_by("labels", "label_batch", f"fute.llm.{self.settings.engine.engine}")
 
     @cached_property
     def _recipes(self) -> dict[str, str]:
@@ -175,31 +174,29 @@ class LabelPlan:
     # --- batches ----------------------------------------------------------------------------------------
 
     @cached_property
-    def plans(self) -> dict[str, batching.BatchPlan]:
-        """Model -> which batch holds which cell, as `{task}/{corpus}`; at most one new batch for each category."""
+    def batches(self) -> dict[str, StepBatches]:
+        """Model -> the batches of its cells `{task}/{corpus}`; at most one new batch for each category."""
         asked = self.planner.requested.labels
-        plans = {}
+        batches = {}
         for model in self.settings.models:
+            keys = {f"{task}/{corpus}": key for (of, task, corpus), key in self.cells.items() if of == model}
+            wanted = [cell for cell in keys if asked is None or (model, *cell.split("/")) in asked]
             groups = [
-                {
-                    f"{task}/{corpus}": key
-                    for (own, task, corpus), key in self.cells.items()
-                    if own == model
-                    and corpus in self.corpora_of(category)
-                    and (asked is None or (own, task, corpus) in asked)
-                }
-                for category in self.config.categories
+                [cell for cell in wanted if cell.split("/")[1] in corpora]
+                for corpora in map(self.corpora_of, self.config.categories)
             ]
-            plans[model] = self.planner.plan(paths.label_batch(model, "*"), groups, finished=self._finished(model))
-        return plans
+            batches[model] = self.planner.batches(
+                "label_batch", model, paths.label_batch(model, "*"), keys, groups, finished=self._finished(model)
+            )
+        return batches
 
     def batch_file(self, model: str, task: str, corpus: str) -> str:
         """The batch that holds a cell."""
-        return paths.label_batch(model, self.plans[model].batch_of[f"{task}/{corpus}"])
+        return self.batches[model].file(f"{task}/{corpus}")
 
     def corpora(self, model: str, batch: str) -> dict[str, str]:
         """Corpus -> file of all that a new batch labels."""
-        cells = [cell.split("/") for cell in self.plans[model].new[batch]]
+        cells = [cell.split("/") for cell in self.batches[model].new[batch]]
         names = sorted({corpus for task, corpus in cells if task != SELF_SELECT})
         return {name: self.data.corpus_file(name) for name in names}
 
@@ -210,7 +207,7 @@ class LabelPlan:
         prompts: dict[str, Prompt] = {}
         labels: dict[str, LabelCell] = {}
         selects = []
-        for cell in self.plans[model].new[batch]:
+        for cell in self.batches[model].new[batch]:
             task, corpus = cell.split("/")
             key = self.cells[model, task, corpus]
             if task == SELF_SELECT:

@@ -14,7 +14,6 @@ from fute.plan.argument_files import Argument, settings_json
 from fute.plan.batches import BatchPlanner
 from fute.plan.data import DataPlan
 from fute.specs.tuning import TuneSpec
-from fute.steps import code
 
 
 class TuningPlan:
@@ -32,7 +31,7 @@ class TuningPlan:
             self._spec(model).model_dump(mode="json", exclude={"model"}),
             model_identity(self.run.models[self.run.tuned[model].model]),
             [self.data.train_recipe(dataset) for dataset in self._datasets(model)],
-            self.planner.run_by("train", code("tune_llm")),
+            self.planner.run_by("train", "tune_llm"),
         ]
         return {"tuned": content_key(made_with)}
 

@@ -14,9 +14,8 @@ from fute.config.planted import SCORE
 from fute.config.run import Run
 from fute.config.unsup import LM
 from fute.plan.argument_files import Argument, settings_json
-from fute.plan.batches import BatchPlanner
+from fute.plan.batches import BatchPlanner, StepBatches
 from fute.plan.data import DataPlan
-from fute.plan.dataset_batches import DatasetBatches
 from fute.plan.lm_baselines import BaselinePlan
 from fute.plan.lm_finetune import FinetunePlan
 from fute.plan.lm_transfer import TransferPlan
@@ -88,25 +87,25 @@ class LmPlan:
         return [paths.labels(model, task, LM) for model, task in self.black_boxes]
 
     @cached_property
-    def labelled_in(self) -> DatasetBatches:
-        """The batches in which fine-tuned models label U."""
-        code_sha256 = self.planner.run_by("train", code("label_language_model"))
-        keys = {
-            box: content_key([self._labels_key(*box), code_sha256])
-            for box in self.black_boxes
-            if box[0] in self.settings.models
-        }
-        return DatasetBatches(paths.lm_label_batch, keys, self.settings.datasets_per_process, self.planner)
+    def label_batches(self) -> dict[str, StepBatches]:
+        """Model -> the batches in which it labels U, fine-tuned on each of the sources."""
+        code_sha256 = self.planner.run_by("train", "label_language_model")
+        size, batches = self.settings.datasets_per_process, {}
+        for model in self.settings.models:
+            keys = {name: content_key([self._labels_key(model, name), code_sha256]) for name in self.data.lm_sources}
+            files = paths.lm_label_batch(model, "*")
+            batches[model] = self.planner.dataset_batches("label_language_model", model, files, keys, size)
+        return batches
 
     def label_inputs(self, model: str, batch: str) -> dict[str, str]:
         """Dataset -> lock of the model fine-tuned on it, of a new batch."""
-        return {name: paths.finetuned(model, name) for name in self.labelled_in.cells(model, batch)}
+        return {name: paths.finetuned(model, name) for name in self.label_batches[model].new[batch]}
 
     def label_spec(self, model: str, batch: str) -> Argument:
         """How the models of a new batch label U, as canonical JSON (a `LabelSpec`)."""
+        batches = self.label_batches[model]
         items = [
-            LabelItem(key=self.labelled_in.keys[model, name], dataset=name, **self._reading(model, name))
-            for name in self.labelled_in.cells(model, batch)
+            LabelItem(key=batches.keys[name], dataset=name, **self._reading(model, name)) for name in batches.new[batch]
         ]
         return settings_json(LabelSpec(model=model, items=tuple(items)))
 
@@ -114,10 +113,6 @@ class LmPlan:
         """How a fine-tuned model reads texts."""
         recipe = self.finetune.recipe(model, dataset)
         return {"batch_size": recipe.eval_batch_size, "autocast": recipe.autocast}
-
-    def plugin_settings(self, name: str) -> Argument:
-        """A plug-in's entry in the configuration as canonical JSON."""
-        return settings_json(self.settings.plugins[name])
 
     def plugin_source(self, name: str) -> str:
         """Hash of a plug-in's function, options and files. Raises PluginError where they are not there."""

@@ -6,18 +6,16 @@ from collections.abc import Iterable
 from functools import cache, cached_property
 from typing import Any
 
-from fute import batching, paths
+from fute import paths
 from fute.artifacts import content_key
 from fute.config.lm_baselines import FITS, OF_MODELS, VECTORS, LmBaseline
 from fute.data.model_folder import model_identity
 from fute.plan.argument_files import Argument, settings_json
-from fute.plan.batches import BatchPlanner
+from fute.plan.batches import BatchPlanner, StepBatches
 from fute.plan.data import DataPlan
-from fute.plan.dataset_batches import DatasetBatches
 from fute.plan.lm_finetune import FinetunePlan
 from fute.specs.dataset_vectors import DatasetItem, DatasetVectorSpec
 from fute.specs.source_scores import ExtractSourceScores, SourcePair, SourceScoreSpec, methods_of
-from fute.steps import code
 
 
 class BaselinePlan:
@@ -43,13 +41,12 @@ class BaselinePlan:
         return {f"{method}:{dataset}": paths.dataset_vector(self.model, method, dataset) for method, dataset in pairs}
 
     @cached_property
-    def embedded_in(self) -> DatasetBatches:
+    def vector_batches(self) -> StepBatches:
         """The batches of the datasets' vectors."""
         datasets = self.data.lm_targets if self.vector_methods else ()
-        keys = {(self.model, dataset): self._key(dataset) for dataset in datasets}
-        return DatasetBatches(
-            paths.dataset_vector_batch, keys, self.finetune.settings.datasets_per_process, self.planner
-        )
+        keys = {dataset: self._key(dataset) for dataset in datasets}
+        files, size = paths.dataset_vector_batch(self.model, "*"), self.finetune.settings.datasets_per_process
+        return self.planner.dataset_batches("embed_dataset", self.model, files, keys, size)
 
     def _key(self, dataset: str) -> str:
         """What identifies the vectors of a dataset."""
@@ -57,7 +54,7 @@ class BaselinePlan:
         how = self._spec(()).model_dump(mode="json", exclude=unused), self._item(dataset, "").model_dump(mode="json")
         made_from = [self.finetune.key(self.model, dataset)] if "taskemb" in self.vector_methods else []
         model = model_identity(self.finetune.run.models[self.model])
-        code_sha256 = self.planner.run_by("train", code("embed_dataset"))
+        code_sha256 = self.planner.run_by("train", "embed_dataset")
         return content_key([*how, *made_from, model, self.data.train_recipe(dataset), code_sha256])
 
     def _item(self, dataset: str, key: str) -> DatasetItem:
@@ -80,20 +77,22 @@ class BaselinePlan:
 
     def vector_inputs(self, batch: str) -> dict[str, str]:
         """`{kind}:{dataset}` -> file of what the vectors of a new batch are made from, besides the model."""
-        datasets = self.embedded_in.cells(self.model, batch)
-        files = {f"{kind}:{name}": path for name in datasets for kind, path in self.vector_origins(name).items()}
-        return {name: path for name, path in files.items() if not name.startswith("model:")}
+        return {
+            f"{kind}:{name}": path
+            for name in self.vector_batches.new[batch]
+            for kind, path in self.vector_origins(name).items()
+            if kind != "model"
+        }
 
     def vector_spec(self, batch: str) -> Argument:
         """How the datasets of a new batch become vectors, as canonical JSON (a `DatasetVectorSpec`)."""
-        keys = self.embedded_in.keys
-        items = [self._item(name, keys[self.model, name]) for name in self.embedded_in.cells(self.model, batch)]
+        items = [self._item(name, self.vector_batches.keys[name]) for name in self.vector_batches.new[batch]]
         return settings_json(self._spec(tuple(items)))
 
     @cached_property
     def source_pairs(self) -> dict[str, SourcePair]:
         """Cell -> (source, target) of every pair that one of `pair_methods` has a score of."""
-        code_sha256, pairs = self.planner.run_by("train", code("score_sources")), {}
+        code_sha256, pairs = self.planner.run_by("train", "score_sources"), {}
         for target in self.data.lm_targets:
             task = self.finetune.task(target).task
             if methods := methods_of(task, self.pair_methods):
@@ -111,16 +110,17 @@ class BaselinePlan:
         return pairs
 
     @cached_property
-    def scored_in(self) -> batching.BatchPlan:
-        """Which batch holds which pair; one process scores all new ones."""
+    def score_batches(self) -> StepBatches:
+        """The batches of the pairs; one process scores all new ones."""
+        keys = {cell: pair.key for cell, pair in self.source_pairs.items()}
         # no other file that may be asked for by itself needs scores
-        asked = self.source_pairs if self.planner.requested.models is None else {}
-        keys = {cell: pair.key for cell, pair in asked.items()}
-        return self.planner.plan(paths.source_score_batch(self.model, "*"), [keys])
+        wanted = keys if self.planner.requested.models is None else ()
+        files = paths.source_score_batch(self.model, "*")
+        return self.planner.batches("score_sources", self.model, files, keys, [wanted])
 
     def batch_pairs(self, batch: str) -> list[SourcePair]:
         """The pairs of a new batch."""
-        return [self.source_pairs[cell] for cell in self.scored_in.new[batch]]
+        return [self.source_pairs[cell] for cell in self.score_batches.new[batch]]
 
     def score_inputs(self, batch: str) -> dict[str, str]:
         """Name -> file of all that the pairs of a new batch are made from."""
@@ -152,9 +152,9 @@ class BaselinePlan:
             max_tokens=recipe.max_tokens, batch_size=recipe.eval_batch_size, pairs=pairs,
         )  # fmt: skip
 
-    def score_batches(self) -> list[str]:
+    def score_batch_files(self) -> list[str]:
         """The batches that hold the run's pairs."""
-        return [paths.source_score_batch(self.model, name) for name in sorted(set(self.scored_in.batch_of.values()))]
+        return sorted(set(map(self.score_batches.file, self.score_batches.batch_of)))
 
     def extract_score_settings(self) -> Argument:
         """Settings of the step `extract_source_scores`."""

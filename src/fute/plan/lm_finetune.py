@@ -11,9 +11,8 @@ from fute.config.lm_experiment import LmConfig
 from fute.config.run import Run
 from fute.data.model_folder import model_identity
 from fute.plan.argument_files import Argument, settings_json
-from fute.plan.batches import BatchPlanner
+from fute.plan.batches import BatchPlanner, StepBatches
 from fute.plan.data import DataPlan
-from fute.plan.dataset_batches import Cell, DatasetBatches
 from fute.specs.finetuning import ExtractFinetuned, FinetuneItem, FinetuneSpec, TaskSettings, finetune_cell
 from fute.steps import code
 
@@ -55,31 +54,35 @@ class FinetunePlan:
         return transfer.seeds if model == transfer.model and self.computes_matrix else transfer.seeds[:1]
 
     @cached_property
-    def runs(self) -> dict[Cell, FinetuneItem]:
-        """Every fine-tuning, by its cell."""
-        code_sha256, runs = self.planner.run_by("train", code("finetune_model")), {}
+    def runs(self) -> dict[str, dict[str, FinetuneItem]]:
+        """Model -> cell -> fine-tuning."""
+        code_sha256 = self.planner.run_by("train", "finetune_model")
+        runs: dict[str, dict[str, FinetuneItem]] = {}
         for model, dataset in self.models:
             recipe, task = self.recipe(model, dataset), self.task(dataset)
             for seed in self.seeds(model):
                 kept = seed == self.seeds(model)[0]
                 key = content_key([self._key(model, dataset, seed), kept, code_sha256])
                 run = FinetuneItem(key=key, task=task, recipe=recipe, seed=seed, kept=kept)
-                runs[model, run.cell] = run
+                runs.setdefault(model, {})[run.cell] = run
         return runs
 
     @cached_property
-    def made_in(self) -> DatasetBatches:
-        """The batches of the fine-tunings."""
-        keys = {cell: run.key for cell, run in self.runs.items()}
-        return DatasetBatches(paths.finetuned_batch, keys, self.settings.datasets_per_process, self.planner)
+    def batches(self) -> dict[str, StepBatches]:
+        """Model -> the batches of its fine-tunings."""
+        size, batches = self.settings.datasets_per_process, {}
+        for model, runs in self.runs.items():
+            keys, files = {cell: run.key for cell, run in runs.items()}, paths.finetuned_batch(model, "*")
+            batches[model] = self.planner.dataset_batches("finetune_model", model, files, keys, size)
+        return batches
 
     def batch_runs(self, model: str, batch: str) -> list[FinetuneItem]:
         """Fine-tunings of a new batch."""
-        return [self.runs[model, cell] for cell in self.made_in.cells(model, batch)]
+        return [self.runs[model][cell] for cell in self.batches[model].new[batch]]
 
     def batch_files(self, model: str, dataset: str) -> list[str]:
         """The batches that hold a dataset's fine-tunings, one or several."""
-        return sorted({self.made_in.batch_file(model, finetune_cell(dataset, seed)) for seed in self.seeds(model)})
+        return sorted({self.batches[model].file(finetune_cell(dataset, seed)) for seed in self.seeds(model)})
 
     def inputs(self, model: str, batch: str) -> dict[str, str]:
         """Name -> file of the rows that a new batch reads."""
@@ -94,7 +97,7 @@ class FinetunePlan:
     def extract_settings(self, model: str, dataset: str) -> Argument:
         """Settings of the step that takes a dataset's fine-tunings out of their batches."""
         seeds = self.seeds(model)
-        keys = {seed: self.runs[model, finetune_cell(dataset, seed)].key for seed in seeds}
+        keys = {seed: self.runs[model][finetune_cell(dataset, seed)].key for seed in seeds}
         return settings_json(ExtractFinetuned(model=model, dataset=dataset, seeds=seeds, keys=keys))
 
     def key(self, model: str, dataset: str) -> str:

@@ -6,17 +6,16 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from fute import batching, paths
+from fute import paths
 from fute.artifacts import content_key
 from fute.data.model_folder import model_identity
 from fute.data.rows import SourceError
 from fute.data.sources import planned_hashes
 from fute.plan.argument_files import Argument, settings_json
-from fute.plan.batches import BatchPlanner
+from fute.plan.batches import BatchPlanner, StepBatches
 from fute.plan.data import DataPlan
 from fute.plan.lm_finetune import FinetunePlan
 from fute.specs.transfer import ExtractTransfer, Target, TransferRun, TransferSpec, transfer_cell, transfer_key
-from fute.steps import code
 
 
 class TransferPlan:
@@ -42,7 +41,7 @@ class TransferPlan:
     def runs(self) -> dict[str, TransferRun]:
         """Cell -> run of every pair and seed."""
         model = model_identity(self.finetune.run.models[self.model])
-        code_sha256 = self.planner.run_by("train", code("transfer_batch"))
+        code_sha256 = self.planner.run_by("train", "transfer_batch")
         runs = {}
         for source, target in self.pairs:
             data = content_key([self.data.train_recipe(target), self.data.test_recipe(target)])
@@ -83,20 +82,21 @@ class TransferPlan:
     # --- batches ----------------------------------------------------------------------------------------
 
     @cached_property
-    def plan(self) -> batching.BatchPlan:
-        """Which batch holds which run."""
+    def batches(self) -> StepBatches:
+        """The batches of the runs."""
         asked = self.planner.requested.transfers
-        keys = {cell: run.key for cell, run in self.runs.items() if asked is None or (run.source, run.target) in asked}
-        return self.planner.plan(paths.transfer_batch(self.model, "*"), [keys], self.settings.runs_per_process)
+        keys = {cell: run.key for cell, run in self.runs.items()}
+        wanted = [cell for cell, run in self.runs.items() if asked is None or (run.source, run.target) in asked]
+        files, size = paths.transfer_batch(self.model, "*"), self.settings.runs_per_process
+        return self.planner.batches("transfer_batch", self.model, files, keys, [wanted], size)
 
     def batch_files(self, source: str, target: str) -> list[str]:
         """The batches that hold a pair's runs, one or several."""
-        names = {self.plan.batch_of[transfer_cell(source, target, seed)] for seed in self.settings.seeds}
-        return [paths.transfer_batch(self.model, name) for name in sorted(names)]
+        return sorted({self.batches.file(transfer_cell(source, target, seed)) for seed in self.settings.seeds})
 
     def batch_runs(self, batch: str) -> list[TransferRun]:
         """Runs of a new batch."""
-        return [self.runs[cell] for cell in self.plan.new[batch]]
+        return [self.runs[cell] for cell in self.batches.new[batch]]
 
     def inputs(self, batch: str) -> dict[str, str]:
         """Name -> file of all that the runs of a new batch are made from."""

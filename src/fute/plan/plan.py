@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -112,30 +112,14 @@ class Plan:
             "transfer": [paths.TRANSFER_MATRIX, *lm.transfer.files()] if lm else [],
         }
 
-    def step_batches(self) -> Iterator[StepBatches]:
+    def step_batches(self) -> list[StepBatches]:
         """The batches of every step that works in batches."""
-        if llm := self.llm:
-            for model, plan in llm.labels.plans.items():
-                keys = {f"{task}/{corpus}": key for (of, task, corpus), key in llm.labels.cells.items() if of == model}
-                yield StepBatches("label_batch", (model,), paths.label_batch(model, "*"), plan, keys)
-        vectors = self.vector_batches
-        for method, plan in vectors.plans.items():
-            keys = {path: item.key for path, item in vectors.items.items() if paths.method_of(path) == method}
-            files = paths.vector_batch(self.config.model_of(method), method, "*")
-            yield StepBatches("embed_batch", (method,), files, plan, keys)
-        if lm := self.lm:
-            baselines, transfer = lm.baselines, lm.transfer
-            for rule, of_models in (("finetune_model", lm.finetune.made_in), ("label_language_model", lm.labelled_in)):
-                for model, plan in of_models.plans.items():
-                    yield StepBatches(rule, (model,), of_models.file(model, "*"), plan, of_models.keys_of(model))
-            for model, plan in baselines.embedded_in.plans.items():
-                files = paths.dataset_vector_batch(model, "*")
-                yield StepBatches("embed_dataset", (), files, plan, baselines.embedded_in.keys_of(model))
-            keys = {cell: run.key for cell, run in transfer.runs.items()}
-            yield StepBatches("transfer_batch", (), paths.transfer_batch(transfer.model, "*"), transfer.plan, keys)
-            keys = {cell: pair.key for cell, pair in baselines.source_pairs.items()}
-            files = paths.source_score_batch(baselines.model, "*")
-            yield StepBatches("score_sources", (), files, baselines.scored_in, keys)
+        llm, lm = self.llm, self.lm
+        batches = [*(llm.labels.batches.values() if llm else ()), *self.vector_batches.batches.values()]
+        if lm:
+            batches += [*lm.finetune.batches.values(), *lm.label_batches.values()]
+            batches += [lm.baselines.vector_batches, lm.transfer.batches, lm.baselines.score_batches]
+        return batches
 
     # --- settings of what both experiments draw and count -----------------------------------------------
 
@@ -194,7 +178,7 @@ class Plan:
             more = labels.files()
         elif experiment == "lm" and self.lm and self.lm.baselines.vector_methods:
             own = self.lm.baselines
-            batches |= {own.embedded_in.batch_file(own.model, dataset) for dataset in self.data.lm_targets}
+            batches |= {own.vector_batches.file(dataset) for dataset in self.data.lm_targets}
             more = [paths.LM_BASELINES]
         return sorted(map(paths.batch_index, batches)) + more
 

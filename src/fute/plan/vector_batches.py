@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import cache, cached_property
 
-from fute import batching, paths
+from fute import paths
 from fute.plan.argument_files import Argument, settings_json
-from fute.plan.batches import BatchPlanner
+from fute.plan.batches import BatchPlanner, StepBatches
 from fute.plan.llm import LlmPlan
 from fute.plan.lm import LmPlan
 from fute.plan.vectors import VectorPlan
@@ -36,36 +36,30 @@ class VectorBatches:
         return {path: item for path, item in self.items.items() if path not in self.llm_items}
 
     @cached_property
-    def plans(self) -> dict[str, batching.BatchPlan]:
-        """Method -> which batch holds which vector."""
+    def batches(self) -> dict[str, StepBatches]:
+        """Method -> the batches of its vectors, whose cells are their files."""
         asked = self.planner.requested.vectors
         if asked is not None and self.planner.requested.planted and self.lm:
             asked |= set(self.lm.planted_files())
-        size = self.config.embeddings_per_process
-        plans = {}
+        batches = {}
         for method in self.config.methods:
-            groups = [
-                {
-                    path: item.key
-                    for path, item in items.items()
-                    if paths.method_of(path) == method and (asked is None or path in asked)
-                }
-                for items in (self.llm_items, self.lm_items)
-            ]
-            plans[method] = self.planner.plan(
-                paths.vector_batch(self.config.model_of(method), method, "*"), groups, size
-            )
-        return plans
+            keys = {path: item.key for path, item in self.items.items() if paths.method_of(path) == method}
+            wanted = [path for path in keys if asked is None or path in asked]
+            groups = [[path for path in wanted if path in items] for items in (self.llm_items, self.lm_items)]
+            batches[method] = self.planner.batches(
+                "embed_batch", method, paths.vector_batch(self.config.model_of(method), method, "*"), keys, groups,
+                self.config.embeddings_per_process,
+            )  # fmt: skip
+        return batches
 
     def batch_file(self, path: str) -> str:
         """The batch that holds a vector. path: the vector's own file."""
-        method = paths.method_of(path)
-        return paths.vector_batch(self.config.model_of(method), method, self.plans[method].batch_of[path])
+        return self.batches[paths.method_of(path)].file(path)
 
     @cache
     def batch_items(self, method: str, batch: str) -> dict[str, Item]:
         """Key -> item of a new batch; vectors with equal keys are learned once."""
-        cells = self.plans[method].new[batch]
+        cells = self.batches[method].new[batch]
         return {self.items[cell].key: self.items[cell] for cell in reversed(cells)}
 
     def inputs(self, method: str, batch: str) -> dict[str, str]:

@@ -112,10 +112,10 @@ class VectorPlan:
         """What every vector of a method is made with."""
         model = model_identity(self.run.models[self.config.model_of(method)])
         if method == "labelcov":
-            return model, method, self.planner.run_by("train", code("embed_batch", method_module(method)))
+            return model, method, self.planner.run_by("train", "embed_batch", method_module(method))
         settings = self.config.surrogate.settings
-        learning = code("embed_batch", method_module(method), form_module(settings.form))
-        return model, settings.model_dump(), method, self.planner.run_by("train", learning)
+        run_by = self.planner.run_by("train", "embed_batch", method_module(method), form_module(settings.form))
+        return model, settings.model_dump(), method, run_by
 
     def _gate(self, method: str) -> dict[str, Any]:
         """Which pairs are held out of a vector's training, if there is one."""

@@ -113,7 +113,7 @@ def test_the_papers_models_get_what_they_need(paper):
     assert {name: needs.label_gpus(name) for name in paper.config.llm.models} == {
         "llama-2-13b": 1, "llama-2-70b": 4, "mixtral-8x7b": 2,
     }  # fmt: skip
-    (batch, *_) = paper.llm.labels.plans["llama-2-70b"].new
+    (batch, *_) = paper.llm.labels.batches["llama-2-70b"].new
     need = needs.label_batch("llama-2-70b", batch)
     assert 138_000 < need.memory_mb() < 200_000, "its weights are 138 GB"
     assert needs.texts("sa") == 10_000 and needs.texts("sst2") == 872
@@ -129,7 +129,7 @@ def test_the_papers_models_get_what_they_need(paper):
 def test_gpus_follow_the_memory_of_one(of_site, memory_gb, gpus):
     needs = JobNeeds(of_site(gpu_memory_gb=memory_gb))
     assert {name: needs.label_gpus(name) for name in gpus} == gpus
-    (batch, *_) = needs.plan.llm.labels.plans["mixtral-8x7b"].new
+    (batch, *_) = needs.plan.llm.labels.batches["mixtral-8x7b"].new
     assert needs.label_batch("mixtral-8x7b", batch).gpus == gpus["mixtral-8x7b"]
 
 
@@ -158,7 +158,7 @@ def test_a_mixture_of_experts_costs_its_active_parameters_and_holds_all(of_site)
     needs = JobNeeds(of_site())
     assert needs.parameters("mixtral-8x7b") == 46_703e6 and needs.active("mixtral-8x7b") == 12_879e6
     assert needs.active("llama-2-13b") == needs.parameters("llama-2-13b")
-    batches = {name: next(iter(needs.plan.llm.labels.plans[name].new)) for name in ("mixtral-8x7b", "llama-2-13b")}
+    batches = {name: next(iter(needs.plan.llm.labels.batches[name].new)) for name in ("mixtral-8x7b", "llama-2-13b")}
     mixtral, llama = (needs.label_batch(*pair) for pair in batches.items())
     assert mixtral.tokens == llama.tokens
     assert mixtral.operations / llama.operations == pytest.approx(12_879 / 13_016, rel=1e-3)
@@ -191,7 +191,7 @@ def test_rows_of_questions_count_as_many_tokens_as_they_are_cut_at(of_site):
     assert needs._learned("tupate", items[files["squad1"]]) == needs.train_rows("squad1") * 384 * 6 * seeds
     recipe = lm.finetune.recipe("bert-base", "squad1")
     trained = (recipe.epochs or 1) * needs.train_rows("squad1") * min(recipe.max_tokens, 384)
-    batch = lm.finetune.made_in.plans["bert-base"].batch_of["squad1@42"]
+    batch = lm.finetune.batches["bert-base"].batch_of["squad1@42"]
     assert needs.finetune_model("bert-base", batch).tokens == trained
     assert recipe.max_tokens == 384
 
@@ -202,9 +202,9 @@ def test_a_run_that_learns_from_fewer_rows_asks_for_less(of_site):
     plan = of_site("paper-lm", sections={"data": {"train_rows": 64}, "lm": {"baselines": few}})
     needs, vectors = JobNeeds(plan), plan.lm.baselines
     assert JobNeeds(of_site("paper-lm")).train_rows("snli") > 100_000 and needs.train_rows("snli") == 64
-    batch = vectors.embedded_in.plans[vectors.model].batch_of["snli"]
-    (dataset,) = vectors.embedded_in.cells(vectors.model, batch)
-    assert dataset == "snli" and needs.embed_dataset(batch).tokens == (16 + 8 + 64) * 2 * TEXT_TOKENS
+    batch = vectors.vector_batches.batch_of["snli"]
+    (dataset,) = vectors.vector_batches.new[batch]
+    assert dataset == "snli" and needs.embed_dataset(vectors.model, batch).tokens == (16 + 8 + 64) * 2 * TEXT_TOKENS
 
 
 @pytest.mark.parametrize(("method", "minutes"), [("taskemb", 50), ("tupate", 20)])
@@ -214,7 +214,7 @@ def test_an_embedding_of_the_papers_run_takes_the_papers_time(of_site, monkeypat
     assert needs.texts("lm") == 109_000, "1,000 of each of 109 scripts; the paper's have 104,162"
     monkeypatch.setattr(needs, "texts", lambda corpus: 104_162)
     path = paths.mte("t5-base", method, "bert-base", "rte")
-    batch = needs.plan.vector_batches.plans[method].batch_of[path]
+    batch = needs.plan.vector_batches.batches[method].batch_of[path]
     need = needs.embed_batch(method, batch)
     (item,) = needs.plan.vector_batches.batch_items(method, batch).values()
     assert item is needs.plan.vector_batches.items[path]
@@ -227,7 +227,7 @@ CAUSAL = {"name": "smollm2-135m", "settings": {"family": "causal", "dtype": "bfl
 
 def embed_mb(plan: Plan, path: str) -> int:
     method = paths.method_of(path)
-    return JobNeeds(plan).embed_batch(method, plan.vector_batches.plans[method].batch_of[path]).memory_mb()
+    return JobNeeds(plan).embed_batch(method, plan.vector_batches.batches[method].batch_of[path]).memory_mb()
 
 
 @pytest.mark.parametrize("method", ["tupate_lora", "taskemb"])
@@ -294,7 +294,7 @@ def test_what_a_site_gives_identifies_no_result(of_site):
     plain, there = of_site(), of_site(models=models, **site)
     assert there.config.cluster != plain.config.cluster
     assert config_sha256(there.run) == config_sha256(plain.run)
-    for one, other in zip(plain.llm.labels.plans.items(), there.llm.labels.plans.items(), strict=True):
+    for one, other in zip(plain.llm.labels.batches.items(), there.llm.labels.batches.items(), strict=True):
         assert one == other
     keys = [{path: item.key for path, item in plan.vector_batches.items.items()} for plan in (plain, there)]
     assert keys[0] == keys[1] and len(keys[0]) > 400
@@ -318,7 +318,7 @@ def test_a_method_takes_the_time_of_its_own_finished_jobs(tmp_path):
 def test_label_tokens_by_hand(paper):
     """Of one batch: every prompt reads U and three datasets; a chain of thought is written and read again."""
     needs, engine = JobNeeds(paper), paper.config.llm.engine
-    names = paper.llm.labels.plans["llama-2-13b"].new
+    names = paper.llm.labels.batches["llama-2-13b"].new
     batch = next(name for name in names if "sa" in paper.llm.labels.corpora("llama-2-13b", name))
     prompts = paper.run.prompts_of("sa")
     texts = sum(needs.texts(corpus) for corpus in paper.llm.labels.corpora_of("sa"))
@@ -334,10 +334,10 @@ def test_vectors_pass_over_their_pairs(paper):
     """TaskEmb of the paper: one epoch and the Fisher over U's 10,000 texts."""
     needs = JobNeeds(paper)
     path = paths.mte(paper.vectors.surrogate, "taskemb", "llama-2-13b", paper.run.prompts_of("sa")[0].id)
-    batch = paper.vector_batches.plans["taskemb"].batch_of[path]
+    batch = paper.vector_batches.batches["taskemb"].batch_of[path]
     assert needs.embed_batch("taskemb", batch).tokens == 10_000 * TEXT_TOKENS * 2
     path = paths.dte(paper.vectors.surrogate, "taskemb", "sst2")
-    batch = paper.vector_batches.plans["taskemb"].batch_of[path]
+    batch = paper.vector_batches.batches["taskemb"].batch_of[path]
     rows = needs.train_rows("sst2")
     assert needs.embed_batch("taskemb", batch).tokens == rows * TEXT_TOKENS * 4, "three epochs and the Fisher"
 
@@ -363,7 +363,7 @@ def test_the_papers_run_in_all(paper):
     needs = JobNeeds(paper)
     heavy = list(heavy_jobs(paper, needs))
     rules = [rule for rule, _ in heavy]
-    vectors = [batch for plan in paper.vector_batches.plans.values() for batch in plan.new]
+    vectors = [batch for plan in paper.vector_batches.batches.values() for batch in plan.new]
     assert {rule: rules.count(rule) for rule in set(rules)} == {
         "label_batch": 6, "encoder_states": 2, "embed_batch": len(vectors),
     }  # fmt: skip

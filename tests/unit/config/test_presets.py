@@ -158,7 +158,7 @@ CODE = {
 
 def test_a_plan_of_the_preset_carries_form_and_soft_targets(plan):
     demo, workflow = plan(), plan(**CODE)
-    batch = next(iter(workflow.vector_batches.plans["tupate"].new))
+    batch = next(iter(workflow.vector_batches.batches["tupate"].new))
     spec = EmbeddingSpec.model_validate_json(workflow.vector_batches.spec("tupate", batch))
     assert spec.settings.form == "heads" and spec.settings.family == "causal"
     assert {item.target for item in spec.items if item.kind == "mte"} == {"soft"}

@@ -56,7 +56,7 @@ def test_ten_classes_reach_every_step(plan):
     assert item.classes == WORDS
     assert made.data.unsup_settings("topics")["entry"]["segments"] == ("text",)
     (model,) = made.config.llm.models
-    (batch,) = made.llm.labels.plans[model].new
+    (batch,) = made.llm.labels.batches[model].new
     spec = json.loads(made.llm.labels.spec(model, batch))
     assert spec["prompts"]["topics-1"]["classes"] == list(WORDS)
     assert [cell["question"] for cell in spec["selects"]] == ["decide which of these a text is: " + ", ".join(WORDS)]
@@ -75,7 +75,7 @@ def test_one_category_may_be_scored_over_whole_words(plan):
         plan(alike)
     made = plan(alike | {"answer": "sequence"}, datasets={"topics": ["own"], "sa": ["mini-films"]})
     (model,) = made.config.llm.models
-    specs = [json.loads(made.llm.labels.spec(model, batch)) for batch in made.llm.labels.plans[model].new]
+    specs = [json.loads(made.llm.labels.spec(model, batch)) for batch in made.llm.labels.batches[model].new]
     assert {next(iter(spec["prompts"].values()))["category"]: spec["engine"]["score"] for spec in specs} == {
         "topics": "sequence",
         "sa": "first_token",

@@ -61,7 +61,7 @@ def test_what_a_dataset_is_called_and_how_large_it_is_said_to_be_moves_nothing(t
         assert made.run.datasets["mini-films"].title == (
             "Mini films (demo)" if registries == ROOT / "config" else "Cinema"
         )
-        tuned = {cell: run.key for cell, run in made.lm.finetune.runs.items()}
+        tuned = {(model, cell): run.key for model, runs in made.lm.finetune.runs.items() for cell, run in runs.items()}
         return [
             keys(made),
             made.llm.labels.cells,

@@ -117,7 +117,7 @@ def test_the_demos_llm_experiment_in_numbers(plan):
     assert len(workflow.llm.vector_files("mte")) == 16
     assert len(workflow.llm.baseline_files()) == 4
     # one engine start a category, one process a method
-    assert len(new_batches(workflow.llm.labels.plans)) == 2 and len(new_batches(workflow.vector_batches.plans)) == 2
+    assert len(new_batches(workflow.llm.labels.batches)) == 2 and len(new_batches(workflow.vector_batches.batches)) == 2
 
 
 def test_the_demo_has_both_experiments(plan):
@@ -130,7 +130,7 @@ def test_the_demo_has_both_experiments(plan):
     assert len(workflow.vector_batches.items) == 44 + 2 * 18
     assert keys(workflow).items() >= keys(of_llm).items(), "one experiment moves nothing of the other"
     # one process for all transfer runs, and one a method and experiment for the vectors
-    assert len(part.transfer.plan.new) == 1 and len(new_batches(workflow.vector_batches.plans)) == 4
+    assert len(part.transfer.batches.new) == 1 and len(new_batches(workflow.vector_batches.batches)) == 4
 
 
 def test_every_file_that_rules_ask_for_is_in_a_batch(plan):
@@ -239,7 +239,7 @@ def test_the_gate_the_shared_states_the_code_and_the_image_move_the_vectors(plan
     after = {path: item.key for path, item in plan(**t5).vector_batches.items.items()}
     changed = {path for path in after if after[path] != before_keys[path]}
     assert changed and all(before.vector_batches.items[path].kind == "mte" for path in changed)
-    monkeypatch.setattr(vectors_plan, "code", lambda *modules: "newer")
+    monkeypatch.setattr("fute.plan.batches.code", lambda step, *m: "newer" if step == "embed_batch" else code(step, *m))
     assert moved(imaged[0], Plan(run, (), tmp_path, images={"train": "a"})) == vectors
 
 
@@ -248,9 +248,9 @@ def test_what_shapes_answers_reaches_the_engine_and_they_are_not_anothers(plan, 
     specs = []
     for llm, code in (({}, None), (brief, None), ({"engine": {"dtype": "float16"}}, None), ({}, "newer")):
         if code:
-            monkeypatch.setattr("fute.plan.llm_labels.code", lambda *modules: "newer")
+            monkeypatch.setattr("fute.plan.batches.code", lambda *modules: "newer")
         workflow = plan(llm=llm)
-        (batch, *_) = workflow.llm.labels.plans[MODEL].new
+        (batch, *_) = workflow.llm.labels.batches[MODEL].new
         specs.append(BatchSpec.model_validate_json(workflow.llm.labels.spec(MODEL, batch)))
     assert [spec.system for spec in specs] == [None, "Be brief.", None, None]
     assert [(spec.max_text_words, spec.long_texts) for spec in specs[:2]] == [(None, "error"), (50, "cut")]
@@ -306,13 +306,13 @@ def test_equal_words_are_labelled_and_embedded_once(plan):
     workflow = plan(llm={"prompts": {"sa": "all"}}, controls={"abc": False})
     specs = [
         BatchSpec.model_validate_json(workflow.llm.labels.spec(MODEL, b))
-        for b in new_batches(workflow.llm.labels.plans)
+        for b in new_batches(workflow.llm.labels.batches)
     ]
     prompts = [cell.prompt for spec in specs for cell in spec.labels if cell.corpus == "sa"]
     assert len(prompts) == 11 and len({"sa-3", "sa-9"} & set(prompts)) == 1
     batch = workflow.llm.labels.batch_file(MODEL, "sa-9", "sa")
     assert batch == workflow.llm.labels.batch_file(MODEL, "sa-3", "sa")
-    (name,) = workflow.vector_batches.plans["taskemb"].new
+    (name,) = workflow.vector_batches.batches["taskemb"].new
     sources = {item.source for item in workflow.vector_batches.batch_items("taskemb", name).values()}
     assert f"{MODEL}/sa-3" in sources and f"{MODEL}/sa-9" not in sources
 
@@ -320,7 +320,7 @@ def test_equal_words_are_labelled_and_embedded_once(plan):
 def test_a_vector_of_shared_words_asked_for_alone_reads_its_own_labels(plan):
     target = f"{VECTORS}/taskemb/mte/{MODEL}/sa-9.safetensors"
     workflow = plan(target, llm={"prompts": {"sa": "all"}})
-    (name,) = new_batches(workflow.vector_batches.plans)
+    (name,) = new_batches(workflow.vector_batches.batches)
     assert workflow.vector_batches.inputs("taskemb", name) == {
         f"labels:{MODEL}/sa-9": f"results/labels/{MODEL}/sa-9/sa.jsonl.gz",
         "unsup:sa": "results/unsup/sa.jsonl.gz",
@@ -332,8 +332,8 @@ def test_a_vector_of_shared_words_asked_for_alone_reads_its_own_labels(plan):
 
 def asked(workflow: Plan) -> tuple[set[str], set[str]]:
     """Label cells and vectors of the new batches; they are what was requested, since nothing is finished."""
-    cells = {cell for plan in workflow.llm.labels.plans.values() for part in plan.new.values() for cell in part}
-    files = {path for plan in workflow.vector_batches.plans.values() for part in plan.new.values() for path in part}
+    cells = {cell for plan in workflow.llm.labels.batches.values() for part in plan.new.values() for cell in part}
+    files = {path for plan in workflow.vector_batches.batches.values() for part in plan.new.values() for path in part}
     return cells, files
 
 
@@ -378,8 +378,8 @@ def test_a_request_changes_no_key(plan):
 def test_one_vector_a_process(plan):
     workflow = plan(embeddings_per_process=1)
     distinct = {item.key for item in workflow.vector_batches.items.values()}
-    assert len(new_batches(workflow.vector_batches.plans)) == len(distinct) == 44
-    for method, part in workflow.vector_batches.plans.items():
+    assert len(new_batches(workflow.vector_batches.batches)) == len(distinct) == 44
+    for method, part in workflow.vector_batches.batches.items():
         assert all(len(workflow.vector_batches.batch_items(method, batch)) == 1 for batch in part.new)
 
 
@@ -390,10 +390,10 @@ def test_finished_batches_are_kept(plan):
     before = plan()
     finish(before)
     after = plan()
-    assert new_batches(after.llm.labels.plans) == [] == new_batches(after.vector_batches.plans)
-    assert after.llm.labels.plans[MODEL].batch_of == before.llm.labels.plans[MODEL].batch_of
-    assert {m: p.batch_of for m, p in after.vector_batches.plans.items()} == {
-        m: p.batch_of for m, p in before.vector_batches.plans.items()
+    assert new_batches(after.llm.labels.batches) == [] == new_batches(after.vector_batches.batches)
+    assert after.llm.labels.batches[MODEL].batch_of == before.llm.labels.batches[MODEL].batch_of
+    assert {m: p.batch_of for m, p in after.vector_batches.batches.items()} == {
+        m: p.batch_of for m, p in before.vector_batches.batches.items()
     }  # fmt: skip
 
 
@@ -403,8 +403,8 @@ def test_a_batch_without_its_last_record_is_computed_again(plan):
     for path in (before.results / f"labels/{MODEL}/batches").glob("*.keys.prov.json"):
         path.unlink()
     after = plan()
-    assert new_batches(after.llm.labels.plans) == new_batches(before.llm.labels.plans)
-    assert new_batches(after.vector_batches.plans) == []
+    assert new_batches(after.llm.labels.batches) == new_batches(before.llm.labels.batches)
+    assert new_batches(after.vector_batches.batches) == []
 
 
 def test_an_edited_prompt_is_all_that_is_computed_again(plan, tmp_path):
@@ -412,8 +412,10 @@ def test_an_edited_prompt_is_all_that_is_computed_again(plan, tmp_path):
     finish(before)
     after = Plan(edited(tmp_path, 'positive or negative?"\n', 'negative or positive?"\n'), (), tmp_path)
     assert asked(after) == ({"sa-7/sa", "sa-7/mini-films", "sa-7/mini-series", f"{SELECT}/sa"}, vectors_of("sa-7"))
-    kept = {cell: name for cell, name in before.llm.labels.plans[MODEL].batch_of.items() if cell not in asked(after)[0]}
-    assert kept.items() <= after.llm.labels.plans[MODEL].batch_of.items()
+    kept = {
+        cell: name for cell, name in before.llm.labels.batches[MODEL].batch_of.items() if cell not in asked(after)[0]
+    }
+    assert kept.items() <= after.llm.labels.batches[MODEL].batch_of.items()
 
 
 def test_a_file_made_first_is_not_made_again_with_the_rest(plan):
@@ -428,7 +430,7 @@ def test_a_file_made_first_is_not_made_again_with_the_rest(plan):
 def finish_with(workflow: Plan, longest: Mapping[str, int]) -> None:
     """Finish all batches; the label index says of each cell its longest prompt, or nothing where its texts were cut."""
     finish(workflow)
-    for batch in new_batches(workflow.llm.labels.plans):
+    for batch in new_batches(workflow.llm.labels.batches):
         spec = BatchSpec.model_validate_json(workflow.llm.labels.spec(MODEL, batch))
         cells = {f"{cell.prompt}/{cell.corpus}": cell.key for cell in spec.labels}
         cells |= {f"{SELECT}/{cell.category}": cell.key for cell in spec.selects}
@@ -455,7 +457,7 @@ def test_baselines_that_know_labels_ask_for_labels_of_training_rows_and_move_not
     }
     assert {name for name in new if name.endswith(".train")} == known and not any(".train" in name for name in old)
     corpus = "mini-films.train"
-    batch = labels.plans[MODEL].batch_of[f"sa-1/{corpus}"]
+    batch = labels.batches[MODEL].batch_of[f"sa-1/{corpus}"]
     spec = BatchSpec.model_validate_json(labels.spec(MODEL, batch))
     assert {cell.corpus: (cell.rows, cell.perplexity) for cell in spec.labels} == {
         "sa": (None, False), **{name: (None, True) for name in TARGETS["sa"]},
@@ -490,7 +492,7 @@ def test_without_spell_no_likelihood_is_asked_for(plan):
     assert workflow.llm.left_out in workflow.table_settings("table3")["note"]
     assert workflow.llm.left_out in settings_json(report_settings(workflow))
     assert workflow.llm.baseline_flags("mini-films").endswith("--baselines mi local-e self-select")
-    for batch in new_batches(workflow.llm.labels.plans):
+    for batch in new_batches(workflow.llm.labels.batches):
         spec = BatchSpec.model_validate_json(workflow.llm.labels.spec(MODEL, batch))
         assert not any(cell.perplexity for cell in spec.labels)
 
@@ -501,7 +503,7 @@ def test_answers_of_a_prompt_have_one_name_with_and_without_likelihoods(plan):
         workflow = plan(llm=changes)
         specs = [
             BatchSpec.model_validate_json(workflow.llm.labels.spec(MODEL, batch))
-            for batch in new_batches(workflow.llm.labels.plans)
+            for batch in new_batches(workflow.llm.labels.batches)
         ]
         named.append({cell.prompt: cell.answers for spec in specs for cell in spec.labels})
     assert named[0] == named[1] == named[2] and len(set(named[0].values())) == 8
@@ -512,7 +514,7 @@ def test_finished_labels_with_likelihoods_serve_where_spell_is_left_out(plan):
     before = plan()
     finish(before)
     after = plan(llm={"baselines": ["mi", "self-select"]})
-    assert new_batches(after.llm.labels.plans) == [] and moved(before, after) == set()
+    assert new_batches(after.llm.labels.batches) == [] and moved(before, after) == set()
 
 
 def test_the_limit_on_prompts_moves_nothing_while_no_text_is_cut(plan):
@@ -528,7 +530,7 @@ def test_cutting_moves_the_cells_whose_texts_it_touches(plan):
     cut = plan(llm={"long_texts": "cut", "engine": {"max_length": 400}})
     assert moved(before, cut) == films and asked(cut)[0] == films
     finish_with(cut, {})
-    assert new_batches(plan(llm={"long_texts": "cut", "engine": {"max_length": 400}}).llm.labels.plans) == []
+    assert new_batches(plan(llm={"long_texts": "cut", "engine": {"max_length": 400}}).llm.labels.batches) == []
     further = plan(llm={"long_texts": "cut", "engine": {"max_length": 299}})
     assert moved(cut, further) == films | {f"{prompt}/sa" for prompt in SA} | vectors_of(*SA)
     assert moved(before, plan()) == set(), "an edit taken back costs nothing"
@@ -547,9 +549,9 @@ def test_a_cell_that_was_never_cut_keeps_its_key_under_other_limits(plan):
 
 def specs(workflow: Plan) -> Iterator[str]:
     """Every text that reaches a step as a parameter, but for those of the paper's page."""
-    for batch in new_batches(workflow.llm.labels.plans):
+    for batch in new_batches(workflow.llm.labels.batches):
         yield workflow.llm.labels.spec(MODEL, batch)
-    for method, part in workflow.vector_batches.plans.items():
+    for method, part in workflow.vector_batches.batches.items():
         for batch in part.new:
             yield workflow.vector_batches.spec(method, batch)
     for prompt in workflow.run.prompts.values():
@@ -572,7 +574,7 @@ def specs(workflow: Plan) -> Iterator[str]:
 
 def test_label_specs_parse_back_to_what_was_planned(plan):
     workflow = plan()
-    for batch, cells in workflow.llm.labels.plans[MODEL].new.items():
+    for batch, cells in workflow.llm.labels.batches[MODEL].new.items():
         spec = BatchSpec.model_validate_json(workflow.llm.labels.spec(MODEL, batch))
         assert spec.engine == workflow.config.llm.engine
         assert {f"{c.prompt}/{c.corpus}" for c in spec.labels} | {
@@ -591,7 +593,7 @@ def test_label_specs_parse_back_to_what_was_planned(plan):
 
 def test_embedding_specs_parse_back_to_what_was_planned(plan):
     workflow = plan()
-    for method, part in workflow.vector_batches.plans.items():
+    for method, part in workflow.vector_batches.batches.items():
         ((batch, files),) = part.new.items()
         spec = EmbeddingSpec.model_validate_json(workflow.vector_batches.spec(method, batch))
         assert (spec.method, spec.surrogate, spec.settings) == (method, MODEL, workflow.config.surrogate.settings)
@@ -718,7 +720,7 @@ def test_labelcov_depends_on_its_encoder_and_not_on_the_surrogate(plan):
     assert paths.control("minilm-l6", "labelcov", MODEL, "sa-3", "null-1") in items
     assert paths.control("minilm-l6", "labelcov", MODEL, "sa-3", "abc") not in items, "it reads no label strings"
     assert paths.control(MODEL, "tupate", MODEL, "sa-3", "abc") in items
-    (batch,) = workflow.vector_batches.plans["labelcov"].new
+    (batch,) = workflow.vector_batches.batches["labelcov"].new
     spec = EmbeddingSpec.model_validate_json(workflow.vector_batches.spec("labelcov", batch))
     assert spec.surrogate == "minilm-l6" and spec.settings is None and "minilm-l6" in workflow.models
     longer = plan(**own, labelcov={"mte": {"max_tokens": 64}, "dte": {"max_tokens": 64}})

@@ -21,7 +21,7 @@ from fute.config.run import parse_run, read_yaml
 from fute.config.sections import ConfigError
 from fute.data.rows import SourceError
 from fute.plan import Plan
-from fute.plan.dataset_batches import DatasetBatches
+from fute.plan.batches import StepBatches
 from fute.specs.dataset_vectors import DatasetVectorSpec
 from fute.specs.embeddings import EmbeddingSpec
 from fute.specs.finetuning import ExtractFinetuned, FinetuneSpec, LabelSpec
@@ -80,23 +80,26 @@ def ladder(boxes: dict[str, dict[str, float]], **more: Any) -> dict[str, Any]:
     return lm(planted={"ladders": {"l": {"boxes": boxes, **more}}})
 
 
-def steps_of(workflow: Plan) -> tuple[DatasetBatches, ...]:
+def steps_of(workflow: Plan) -> tuple[list[StepBatches], ...]:
     """Batches of the steps `finetune_model`, `label_language_model`, `embed_dataset`."""
-    return workflow.lm.finetune.made_in, workflow.lm.labelled_in, workflow.lm.baselines.embedded_in
+    part = workflow.lm
+    return [*part.finetune.batches.values()], [*part.label_batches.values()], [part.baselines.vector_batches]
 
 
 def new_datasets(workflow: Plan) -> list[set[str]]:
     """Datasets of the new batches of these steps, of all models; with the seed of a fine-tuning where it is not 42."""
     return [
-        {cell.removesuffix("@42") for plan in step.plans.values() for cells in plan.new.values() for cell in cells}
+        {cell.removesuffix("@42") for batches in step for cells in batches.new.values() for cell in cells}
         for step in steps_of(workflow)
     ]
 
 
 def new_cells(workflow: Plan) -> tuple[set[str], set[str]]:
     """Transfer cells and vectors of new batches."""
-    vectors = {path for part in workflow.vector_batches.plans.values() for cells in part.new.values() for path in cells}
-    return {cell for cells in workflow.lm.transfer.plan.new.values() for cell in cells}, vectors
+    vectors = {
+        path for part in workflow.vector_batches.batches.values() for cells in part.new.values() for path in cells
+    }
+    return {cell for cells in workflow.lm.transfer.batches.new.values() for cell in cells}, vectors
 
 
 # --- what there is --------------------------------------------------------------------------------------
@@ -116,28 +119,28 @@ def test_the_papers_run_in_numbers(plan):
     keys = [*(run.key for run in part.transfer.runs.values()), *(i.key for i in workflow.vector_batches.items.values())]
     assert len(set(keys)) == len(keys)
     # 24 runs a job; a job a vector
-    assert len(part.transfer.plan.new) == 22
-    assert [len(plan.new) for plan in workflow.vector_batches.plans.values()] == [91, 91]
+    assert len(part.transfer.batches.new) == 22
+    assert [len(plan.new) for plan in workflow.vector_batches.batches.values()] == [91, 91]
     assert workflow.llm is None
     assert part.baselines.score_settings()["sizes"]["snli"] == 570 and part.baselines.count_files() == {}
 
 
 def test_batches_hold_what_their_steps_take(plan):
     workflow = plan(lm=lm())
-    (batch,) = workflow.lm.transfer.plan.new
+    (batch,) = workflow.lm.transfer.batches.new
     spec = TransferSpec.model_validate_json(workflow.lm.transfer.spec(batch))
     assert {(run.source, run.target) for run in spec.runs} == set(workflow.lm.transfer.pairs) and len(spec.runs) == 9
     assert {name.split(":")[0] for name in workflow.lm.transfer.inputs(batch)} == {"finetuned", "train", "test"}
     assert spec.target("squad1").recipe.max_tokens == 384 and spec.target("mqp").recipe.max_tokens == 128
-    tuned = workflow.lm.finetune.made_in
-    batch = tuned.plans[MODEL].batch_of["stsb@42"]
+    tuned = workflow.lm.finetune.batches[MODEL]
+    batch = tuned.batch_of["stsb@42"]
     (item,) = FinetuneSpec.model_validate_json(workflow.lm.finetune.spec(MODEL, batch)).items
     assert (item.task.task, item.task.scale.high, item.recipe.epochs) == ("regression", 5, 3)
-    assert (item.seed, item.kept, item.key) == (42, True, tuned.keys[MODEL, "stsb@42"])
+    assert (item.seed, item.kept, item.key) == (42, True, tuned.keys["stsb@42"])
     assert workflow.lm.finetune.inputs(MODEL, batch).keys() == {"train:stsb", "test:stsb"}
-    batch = workflow.lm.labelled_in.plans[MODEL].batch_of["stsb"]
+    batch = workflow.lm.label_batches[MODEL].batch_of["stsb"]
     (item,) = LabelSpec.model_validate_json(workflow.lm.label_spec(MODEL, batch)).items
-    assert (item.dataset, item.key) == ("stsb", workflow.lm.labelled_in.keys[MODEL, "stsb"])
+    assert (item.dataset, item.key) == ("stsb", workflow.lm.label_batches[MODEL].keys["stsb"])
     assert workflow.lm.label_inputs(MODEL, batch) == {"stsb": f"results/finetuned/{MODEL}/stsb.lock.json"}
 
 
@@ -146,7 +149,7 @@ def test_one_process_takes_one_dataset_or_as_many_as_it_is_told(plan):
     sizes = {}
     for size in (1, 3, None):
         workflow = plan(lm=lm(models=[MODEL, "gpt2"], datasets_per_process=size))
-        sizes[size] = [sorted(len(names) for part in step.plans.values() for names in part.new.values())
+        sizes[size] = [sorted(len(names) for part in step for names in part.new.values())
                        for step in steps_of(workflow)]  # fmt: skip
     # BERT on three sources and the target of another domain, GPT-2 on the sources; no labels of a target
     assert sizes[1] == [[1] * 7, [1] * 6, [1] * 4]
@@ -157,15 +160,15 @@ def test_one_process_takes_one_dataset_or_as_many_as_it_is_told(plan):
 
 def test_a_process_without_a_limit_makes_all_transfer_runs(plan):
     transfer = plan(lm={"transfer": {"runs_per_process": None, "seeds": [1, 2, 3]}}).lm.transfer
-    (batch,) = transfer.plan.new
+    (batch,) = transfer.batches.new
     assert len(transfer.batch_runs(batch)) == len(transfer.runs) > 1000
 
 
 def test_an_mte_is_learned_from_what_a_fine_tuned_model_says_of_u(plan):
     target = f"{VECTORS}/tupate/mte/{MODEL}/rte.safetensors"
     workflow = plan(target)
-    assert not workflow.vector_batches.plans["taskemb"].new
-    (batch,) = workflow.vector_batches.plans["tupate"].new
+    assert not workflow.vector_batches.batches["taskemb"].new
+    (batch,) = workflow.vector_batches.batches["tupate"].new
     assert workflow.vector_batches.inputs("tupate", batch) == {
         f"labels:{MODEL}/rte": f"results/labels/{MODEL}/rte/lm.jsonl.gz",
         "states:lm": f"{VECTORS.replace('/t5-base', '')}/t5-base/states/lm.safetensors",
@@ -179,19 +182,19 @@ def test_a_job_that_is_started_again_plans_the_batches_that_it_was_sent_for(plan
     """SLURM starts a group of jobs again, some of whose batches are finished: each is planned as at the first start."""
     section = lm(datasets_per_process=1)
     first = plan(lm=section)
-    methods = {name: part.new for name, part in first.vector_batches.plans.items()}
-    tuned = first.lm.finetune.made_in.plans[MODEL].new
+    methods = {name: part.new for name, part in first.vector_batches.batches.items()}
+    tuned = first.lm.finetune.batches[MODEL].new
     finish(first)
-    assert not any(part.new for part in plan(lm=section).vector_batches.plans.values())
+    assert not any(part.new for part in plan(lm=section).vector_batches.batches.values())
     sent_for = frozenset([*tuned, *(batch for new in methods.values() for batch in new)])
     again = plan(lm=section, sent_for=sent_for)
-    assert {name: part.new for name, part in again.vector_batches.plans.items()} == methods
-    assert again.lm.finetune.made_in.plans[MODEL].new == tuned
+    assert {name: part.new for name, part in again.vector_batches.batches.items()} == methods
+    assert again.lm.finetune.batches[MODEL].new == tuned
     for method, new in methods.items():
         for batch in new:
             assert again.vector_batches.spec(method, batch) == first.vector_batches.spec(method, batch)
     one, *others = tuned
-    assert set(plan(lm=section, sent_for=frozenset([one])).lm.finetune.made_in.plans[MODEL].new) == {one} and others
+    assert set(plan(lm=section, sent_for=frozenset([one])).lm.finetune.batches[MODEL].new) == {one} and others
 
 
 # --- what a request asks for ----------------------------------------------------------------------------
@@ -200,7 +203,7 @@ def test_a_job_that_is_started_again_plans_the_batches_that_it_was_sent_for(plan
 def test_one_transfer_file_asks_for_its_run_alone(plan):
     workflow = plan(f"results/transfer/{MODEL}/snli/rte.json")
     assert new_cells(workflow) == ({"snli>rte@42"}, set())
-    (batch,) = workflow.lm.transfer.plan.new
+    (batch,) = workflow.lm.transfer.batches.new
     assert workflow.lm.transfer.inputs(batch) == {
         "finetuned:snli": f"results/finetuned/{MODEL}/snli.lock.json",
         "test:rte": "results/data/rte/test.jsonl.gz",
@@ -385,7 +388,7 @@ def test_a_seed_more_adds_runs_and_no_vector(plan):
     before = plan(lm=lm())
     finish(before)
     after = plan(lm=lm(transfer={"model": MODEL, "seeds": [42, 43]}))
-    assert all(run.kept == (run.seed == 42) for run in after.lm.finetune.runs.values())
+    assert all(run.kept == (run.seed == 42) for runs in after.lm.finetune.runs.values() for run in runs.values())
     assert len(after.lm.finetune.batch_files(MODEL, "stsb")) == 2
     taken = [ExtractFinetuned.model_validate_json(part.lm.finetune.extract_settings(MODEL, "stsb"))
              for part in (before, after)]  # fmt: skip
@@ -477,7 +480,7 @@ def test_a_model_a_plugin_and_a_matrix_that_are_not_there_are_named_one_by_one(p
 def test_a_published_matrix_needs_no_transfer(plan):
     section = lm(transfer={"model": MODEL, "matrix": "file", "file": "matrix.csv"})
     part = plan(lm=section).lm
-    assert part.transfer.files() == [] and part.transfer.plan.new == {}
+    assert part.transfer.files() == [] and part.transfer.batches.new == {}
     sources = ((MODEL, "rte"), (MODEL, "stsb"), (MODEL, "squad1"))
     assert part.finetune.models == (*sources, (MODEL, "mqp")), "TaskEmb reads a model tuned on the domain target"
     section |= {"baselines": {"methods": ["textemb", "tupate"]}}
@@ -489,7 +492,7 @@ def test_vectors_are_made_of_every_target_by_the_methods_asked_for(plan):
     files = part.baselines.vector_files()
     assert len(files) == 3 * 4
     assert files["taskemb:mqp"] == f"results/baselines/vectors/{MODEL}/mqp.taskemb.safetensors"
-    batch_of = part.baselines.embedded_in.plans[MODEL].batch_of
+    batch_of = part.baselines.vector_batches.batch_of
     specs = {
         name: DatasetVectorSpec.model_validate_json(part.baselines.vector_spec(batch_of[name]))
         for name in part.data.lm_targets
@@ -550,7 +553,7 @@ def test_scores_of_labelled_rows_are_made_where_they_are_asked_for(plan):
     assert plain.pair_methods == () and plain.methods == ("datasize", "curvegrad", "textemb", "taskemb", "tupate")
     asked = plan(lm=lm(baselines={"methods": ["datasize", "logme", "gbc"], "labelled_rows": 100}))
     own = asked.lm.baselines
-    (batch,) = own.scored_in.new
+    (batch,) = own.score_batches.new
     spec = SourceScoreSpec.model_validate_json(own.score_spec(batch))
     assert spec.methods == ("logme", "gbc") and spec.rows == 100 and spec.max_tokens == 128
     assert spec.targets == {"rte": "classification", "stsb": "regression", "mqp": "classification"}, "spans: no score"
@@ -563,13 +566,13 @@ def test_scores_of_labelled_rows_are_made_where_they_are_asked_for(plan):
     table = ExtractSourceScores.model_validate_json(own.extract_score_settings())
     assert (table.sources, table.targets) == (("rte", "squad1", "stsb"), ("mqp", "rte", "squad1", "stsb"))
     assert table.keys == {pair.cell: pair.key for pair in spec.pairs} and len(set(table.keys.values())) == 7
-    assert own.score_batches() == [f"results/baselines/sources/{MODEL}/batches/{batch}.jsonl.gz"]
+    assert own.score_batch_files() == [f"results/baselines/sources/{MODEL}/batches/{batch}.jsonl.gz"]
     (scored,) = (step for step in asked.step_batches() if step.rule == "score_sources")
     assert scored.files == f"results/baselines/sources/{MODEL}/batches/*.jsonl.gz"
     assert scored.keys == {pair.cell: pair.key for pair in spec.pairs}
     needs = JobNeeds(asked)
     # 100 rows of two texts of 64 tokens for every pair
-    assert needs.score_sources(batch).tokens == 7 * 100 * 128
+    assert needs.score_sources(MODEL, batch).tokens == 7 * 100 * 128
     heavy = [rule for rule, _ in heavy_jobs(asked, needs)]
     assert heavy.count("score_sources") == 1 and "embed_dataset" not in heavy
 
@@ -579,14 +582,14 @@ def test_task_vectors_compare_every_source_with_every_targets_own_model(plan):
         baselines={"methods": ["task-vector"]}, transfer={"model": MODEL, "matrix": "file", "file": "matrix.csv"}
     )
     own = plan(lm=section).lm.baselines
-    (batch,) = own.scored_in.new
+    (batch,) = own.score_batches.new
     spec = SourceScoreSpec.model_validate_json(own.score_spec(batch))
     assert {task for task in spec.targets.values()} == {"classification", "regression", "span"} and len(spec.pairs) == 9
     inputs = own.score_inputs(batch)
     assert inputs["model"] == f"results/models/{MODEL}.lock.json"
     assert inputs["finetuned:mqp"] == f"results/finetuned/{MODEL}/mqp.lock.json", "the domain target's own model, too"
     assert (MODEL, "mqp") in plan(lm=section).lm.finetune.models
-    need = JobNeeds(plan(lm=section)).score_sources(batch)
+    need = JobNeeds(plan(lm=section)).score_sources(MODEL, batch)
     assert need.tokens == 0 and need.memory_mb() > BASE_MB + 3 * 4 * 110, "three models of 110 million weights"
 
 
@@ -594,8 +597,8 @@ def test_scores_of_sources_ask_for_a_gpu_where_a_model_reads_rows(plan):
     def need(*methods: str):
         baselines = {"methods": list(methods), "labelled_rows": 100}
         asked = plan(gpus=2, lm=lm(baselines=baselines))
-        (batch,) = asked.lm.baselines.scored_in.new
-        return JobNeeds(asked).score_sources(batch)
+        (batch,) = asked.lm.baselines.score_batches.new
+        return JobNeeds(asked).score_sources(MODEL, batch)
 
     weights, rows, both = need("task-vector"), need("logme"), need("logme", "task-vector")
     assert (weights.gpus, rows.gpus, both.gpus) == (0, 1, 1)
@@ -607,14 +610,14 @@ def test_scores_of_sources_ask_for_a_gpu_where_a_model_reads_rows(plan):
 def test_a_file_of_its_own_asks_for_no_scores_of_labelled_rows(plan):
     section = lm(baselines={"methods": ["logme"]})
     for target in (f"results/labels/{MODEL}/rte/lm.jsonl.gz", f"results/transfer/{MODEL}/rte/stsb.json", "planted"):
-        assert plan(target, lm=section).lm.baselines.scored_in.new == {}
+        assert plan(target, lm=section).lm.baselines.score_batches.new == {}
     for target in ("results/baselines/source_scores.csv", "results/baselines/lm_baselines.csv"):
-        assert len(plan(target, lm=section).lm.baselines.scored_in.new) == 1
+        assert len(plan(target, lm=section).lm.baselines.score_batches.new) == 1
 
 
 def scored(workflow: Plan) -> set[str]:
     """Pairs of new batches."""
-    return {pair for pairs in workflow.lm.baselines.scored_in.new.values() for pair in pairs}
+    return {pair for pairs in workflow.lm.baselines.score_batches.new.values() for pair in pairs}
 
 
 RTE, STSB, MQP = ({f"{name}>{target}" for name in TRIO if name != target} for target in ("rte", "stsb", "mqp"))
@@ -649,8 +652,8 @@ def test_what_makes_scores_of_labelled_rows_again(plan, changes, made_again):
     finish(before)
     assert scored(before) == RTE | STSB | MQP
     after = plan(lm=lm(**baselines | changes))
-    assert scored(after) == made_again and len(after.lm.baselines.scored_in.new) == bool(made_again)
-    assert len(after.lm.baselines.score_batches()) == 1 + bool(made_again) - (made_again >= RTE | STSB | MQP)
+    assert scored(after) == made_again and len(after.lm.baselines.score_batches.new) == bool(made_again)
+    assert len(after.lm.baselines.score_batch_files()) == 1 + bool(made_again) - (made_again >= RTE | STSB | MQP)
 
 
 @pytest.mark.parametrize(
@@ -673,7 +676,7 @@ def test_scores_of_the_papers_pairs_are_one_process(plan):
     """Of 22 sources for the targets with classes or numbers: 12 of the sources, and three of other domains."""
     section = read_yaml(ROOT / "config/paper-lm.yaml")["lm"]
     own = plan(lm=section | {"baselines": {"methods": ["logme"]}}).lm.baselines
-    assert len(own.source_pairs) == 12 * 21 + 3 * 22 and len(own.scored_in.new) == 1
+    assert len(own.source_pairs) == 12 * 21 + 3 * 22 and len(own.score_batches.new) == 1
 
 
 def test_the_costs_of_the_experiment_count_the_baselines_vectors(plan):
@@ -695,7 +698,7 @@ def test_a_dataset_of_both_experiments_is_one_file(plan):
     assert workflow.vector_batches.items[path] == alone.vector_batches.items[path] == workflow.lm.items[path]
     assert path in workflow.llm.items and workflow.data.datasets == ("sst2", "rte")
     assert workflow.llm.labels.cells == alone.llm.labels.cells
-    batches = workflow.vector_batches.plans["tupate"].new.values()
+    batches = workflow.vector_batches.batches["tupate"].new.values()
     assert sum(path in cells for cells in batches) == 1
 
 
@@ -806,12 +809,12 @@ def test_the_authors_preset_on_the_papers_run(plan):
 def test_a_model_with_recipes_of_its_own_leaves_the_others_theirs(plan):
     models = {"models": [MODEL, "gpt2"], "finetune": {"cr": {"steps": 50}, "models": {"gpt2": {"cr": {"steps": 20}}}}}
     found = plan(lm=lm(**models)).lm
-    batch_of = {model: plan.batch_of["rte@42"] for model, plan in found.finetune.made_in.plans.items()}
+    batch_of = {model: plan.batch_of["rte@42"] for model, plan in found.finetune.batches.items()}
     steps = {model: FinetuneSpec.model_validate_json(found.finetune.spec(model, batch)).items[0].recipe.steps
              for model, batch in batch_of.items()}  # fmt: skip
     assert steps == {MODEL: 50, "gpt2": 20}
     assert "rte" in {run.target for run in found.transfer.runs.values()}
-    (batch,) = found.transfer.plan.new
+    (batch,) = found.transfer.batches.new
     assert TransferSpec.model_validate_json(found.transfer.spec(batch)).target("rte").recipe.steps == 50
     with pytest.raises(ConfigError, match=r"finetune\.models\.t5-base is not among models"):
         plan(lm=lm(finetune={"models": {"t5-base": {}}}))
