@@ -164,7 +164,7 @@ if LM:
             """Collect the scores of every source's model for every target from their batches."""
             input:
                 batches=lambda wc: BASELINES.score_batch_files(),
-                files=lambda wc: list(BASELINES.all_score_inputs().values()),
+                files=lambda wc: list(BASELINES.score_inputs().values()),
             output:
                 **recorded(scores="results/baselines/source_scores.csv"),
             log:
@@ -176,7 +176,7 @@ if LM:
                 runtime=10,
             params:
                 settings=lambda wc: BASELINES.extract_score_settings(),
-                files=lambda wc: named(BASELINES.all_score_inputs()),
+                files=lambda wc: named(BASELINES.score_inputs()),
                 code=code("extract_source_scores"),
             message:
                 f"scores of the fine-tuned {BASELINES.model} for the targets"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import cache, cached_property
 from typing import Any
 
@@ -122,21 +121,15 @@ class BaselinePlan:
         """The pairs of a new batch."""
         return [self.source_pairs[cell] for cell in self.score_batches.new[batch]]
 
-    def score_inputs(self, batch: str) -> dict[str, str]:
-        """Name -> file of all that the pairs of a new batch are made from."""
-        return self._score_origins(self.batch_pairs(batch))
-
-    def all_score_inputs(self) -> dict[str, str]:
-        """Name -> file of all that the pairs of the run are made from."""
-        return self._score_origins(self.source_pairs.values())
-
-    def _score_origins(self, pairs: Iterable[SourcePair]) -> dict[str, str]:
-        pairs, files = list(pairs), {}
-        compared = "task-vector" in self.pair_methods
-        for name in (name for pair in pairs for name in ((pair.source, pair.target) if compared else (pair.source,))):
-            files[f"finetuned:{name}"] = paths.finetuned(self.model, name)
-        files |= {f"train:{pair.target}": paths.rows(pair.target, "train") for pair in pairs}
-        return dict(sorted(files.items())) | ({"model": paths.model_lock(self.model)} if compared else {})
+    def score_inputs(self, batch: str | None = None) -> dict[str, str]:
+        """Name -> file of all that the pairs of a new batch are made from; None: all pairs of the run."""
+        pairs = self.source_pairs.values() if batch is None else self.batch_pairs(batch)
+        files = {f"train:{pair.target}": paths.rows(pair.target, "train") for pair in pairs}
+        files |= {f"finetuned:{pair.source}": paths.finetuned(self.model, pair.source) for pair in pairs}
+        if "task-vector" in self.pair_methods:
+            files |= {f"finetuned:{pair.target}": paths.finetuned(self.model, pair.target) for pair in pairs}
+            files["model"] = paths.model_lock(self.model)
+        return dict(sorted(files.items()))
 
     @cache
     def score_spec(self, batch: str) -> Argument:

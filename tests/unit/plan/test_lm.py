@@ -562,7 +562,7 @@ def test_scores_of_labelled_rows_are_made_where_they_are_asked_for(plan):
     assert {(pair.source, pair.target) for pair in spec.pairs} == set(pairs) and len(spec.pairs) == 7
     tuned = {f"finetuned:{name}": f"results/finetuned/{MODEL}/{name}.lock.json" for name in TRIO}
     rows = {f"train:{name}": f"results/data/{name}/train.jsonl.gz" for name in ("rte", "stsb", "mqp")}
-    assert own.score_inputs(batch) == own.all_score_inputs() == tuned | rows
+    assert own.score_inputs(batch) == own.score_inputs() == tuned | rows
     table = ExtractSourceScores.model_validate_json(own.extract_score_settings())
     assert (table.sources, table.targets) == (("rte", "squad1", "stsb"), ("mqp", "rte", "squad1", "stsb"))
     assert table.keys == {pair.cell: pair.key for pair in spec.pairs} and len(set(table.keys.values())) == 7
