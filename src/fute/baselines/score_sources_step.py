@@ -43,6 +43,7 @@ def score_sources(spec: SourceScoreSpec, *, files: Mapping[str, Path], output: P
     store = CellStore(output, SUFFIX, hashes_of(origins))
     units = [_unit(pair) for pair in spec.pairs]
     store.adopt(units)
+    resumed = store.begun
     missing = set(store.missing(units))
     print(f"{spec.model}: {len(units)} pairs, {len(units) - len(missing)} already finished", flush=True)
     read = [name for name, task in spec.targets.items() if _of_rows(task, spec.methods)]
@@ -62,6 +63,7 @@ def score_sources(spec: SourceScoreSpec, *, files: Mapping[str, Path], output: P
                 raise Preempted(f"stopped by SIGTERM; pairs up to {pair.cell} are kept; run again to go on")
     lines = [json.loads(store.path(_unit(pair)).read_text()) for pair in sorted(spec.pairs, key=lambda pair: pair.key)]
     with Step(__name__, settings=spec.model_dump(mode="json"), inputs=[*files.values()]) as step:
+        step.resumed = resumed
         step.bytes(output, gzip_bytes(jsonl_bytes(lines)), pairs=len(lines))
         write_keys(step, output, SUFFIX, {pair.cell: pair.key for pair in spec.pairs})
 

@@ -34,6 +34,7 @@ def finetune_model(spec: FinetuneSpec, *, model: Path, lock: Path, files: Mappin
     batch = FolderBatch(output, made_from)
     units = [_unit(item) for item in spec.items]
     batch.adopt(units)
+    resumed = batch.begun
     missing = {_unit(item) for item in spec.items if not _is_whole(batch, item)}
     finished = len(spec.items) - len(missing)
     bench = Bench(model)
@@ -64,6 +65,7 @@ def finetune_model(spec: FinetuneSpec, *, model: Path, lock: Path, files: Mappin
         return
     # the settings hold the seed of each fine-tuning
     with Step(__name__, settings=spec.model_dump(mode="json"), inputs=[lock, *files.values()]) as step:
+        step.resumed = resumed
         batch.write(step, spec.model, {item.cell: item.key for item in spec.items}, units)
 
 

@@ -30,6 +30,7 @@ def label_language_model(spec: LabelSpec, *, corpus: Path, files: Mapping[str, P
     batch = FolderBatch(output, made_from)
     units = [f"{item.key}/{LABELS}" for item in spec.items]
     batch.adopt(units)
+    resumed = batch.begun
     missing = set(batch.missing(units))
     rows, device = read_rows(corpus), compute_device()
     with heed_sigterm() as stop_requested, Track(f"{spec.model} on U", len(missing) * len(rows), "texts") as track:
@@ -54,4 +55,5 @@ def label_language_model(spec: LabelSpec, *, corpus: Path, files: Mapping[str, P
                 raise Preempted(f"stopped by SIGTERM; labels up to {item.dataset} are kept; run again to continue")
     settings = spec.model_dump(mode="json")
     with Step(__name__, settings=settings, inputs=[corpus, *files.values()]) as step:
+        step.resumed = resumed
         batch.write(step, spec.model, {item.dataset: item.key for item in spec.items}, units)

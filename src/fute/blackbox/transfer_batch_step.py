@@ -37,6 +37,7 @@ def transfer_batch(spec: TransferSpec, *, model: Path, lock: Path, files: Mappin
     store = CellStore(output, SUFFIX, hashes_of({run.key: {"model": lock} | _origins(run, files) for run in spec.runs}))
     units = [_unit(run) for run in spec.runs]
     store.adopt(units)
+    resumed = store.begun
     missing = set(store.missing(units))
     bench = Bench(model)
     if bench.accelerator.is_main_process:
@@ -73,5 +74,6 @@ def transfer_batch(spec: TransferSpec, *, model: Path, lock: Path, files: Mappin
     lines = [json.loads(store.path(_unit(run)).read_text()) for run in sorted(spec.runs, key=lambda run: run.key)]
     settings = spec.model_dump(mode="json")
     with Step(__name__, settings=settings, inputs=[*files.values(), lock]) as step:
+        step.resumed = resumed
         step.bytes(output, gzip_bytes(jsonl_bytes(lines)), runs=len(lines))
         write_keys(step, output, SUFFIX, {run.cell: run.key for run in spec.runs})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import re
 import shutil
@@ -16,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 from support.small_lms import FAMILIES, SENTIMENT, SIMILAR, WHERE, mood_rows, save_small, similar_rows, where_rows
 
-from fute.artifacts import gzip_bytes, jsonl_bytes, read_jsonl, sha256_file, sha256_text
+from fute.artifacts import gzip_bytes, jsonl_bytes, read_jsonl, sha256_file, sha256_text, sidecar_path
 from fute.baselines import score_sources_step as step
 from fute.baselines.score_sources_step import FinetunedModels, score_sources
 from fute.baselines.transferability import gbc, h_score, logme, n_leep, transrate
@@ -123,7 +124,8 @@ def test_a_pair_has_the_same_scores_alone_and_among_others(project):
 
 
 def test_a_killed_step_goes_on_after_the_last_pair(project, monkeypatch, capsys):
-    whole, read = score(), list(Encoder.read)
+    whole, read, index = score(), list(Encoder.read), sidecar_path(OUTPUT.with_name("b.keys"))
+    assert "resumed" not in json.loads(index.read_text())["run"]
     shutil.rmtree("sources")
     Encoder.read = []
     with monkeypatch.context() as patch:
@@ -134,6 +136,7 @@ def test_a_killed_step_goes_on_after_the_last_pair(project, monkeypatch, capsys)
     capsys.readouterr()
     assert score() == whole and Encoder.read[2:] == ["similar"], "the first pair was finished"
     said = capsys.readouterr()
+    assert json.loads(index.read_text())["run"]["resumed"], "its time is not that of all pairs"
     assert "2 pairs, 1 already finished" in said.out and ": 1 pairs in " in said.err
     assert tidy(Path("sources")) == 1 and not list(Path().rglob("*.partial"))
 

@@ -383,6 +383,12 @@ def bytes_under(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
+def resumed(batch: Path) -> bool:
+    """Whether the record of a batch says that its time is not that of all its work."""
+    record = batch.with_name(f"{batch.name.split('.')[0]}.keys.prov.json")
+    return json.loads(record.read_text())["run"].get("resumed", False)
+
+
 def test_a_model_is_kept_with_its_lock_curve_and_scores(project):
     folder = fit("mood", seeds=(42, 7))
     lock = json.loads(Path(f"{folder}.lock.json").read_text())
@@ -408,7 +414,9 @@ def test_a_model_is_kept_with_its_lock_curve_and_scores(project):
 
 def test_a_preempted_fine_tuning_ends_in_the_same_bytes(project, monkeypatch):
     """Of two datasets, the second within its first seed: the first is not fine-tuned again."""
-    expected = bytes_under(fit_batch(["mood", "where"], seeds=(42, 7)).parent)
+    batch = fit_batch(["mood", "where"], seeds=(42, 7))
+    expected = bytes_under(batch.parent)
+    assert not resumed(batch)
     shutil.rmtree("results/finetuned")
     with monkeypatch.context() as patch:
         seen = watched(patch, stop_at=31)
@@ -417,7 +425,7 @@ def test_a_preempted_fine_tuning_ends_in_the_same_bytes(project, monkeypatch):
         assert not list(Path("results/finetuned/m/batches").glob("*.json"))
         assert len(list(Path("results/finetuned").rglob("*.training"))) == 1
         batch = fit_batch(["mood", "where"], seeds=(42, 7))
-    assert seen[31:] == [8, 9, 10, 11, 12, *range(1, 13)]
+    assert seen[31:] == [8, 9, 10, 11, 12, *range(1, 13)] and resumed(batch)
     assert bytes_under(batch.parent) == expected
 
 
@@ -612,6 +620,7 @@ def test_models_that_label_u_together_say_what_each_says_alone(corpus, monkeypat
         other = label(["where"], corpus, "0b")
         batch = label(["mood", "where"], corpus)
         assert loaded == ["mood", "where"], "all were kept, and another batch takes them"
+        assert resumed(other) and resumed(batch) and not resumed(batch.with_name("0-mood.lock.json"))
     assert labels_of("where", other, corpus).read_bytes() == alone["where"]
     assert {d: labels_of(d, batch, corpus).read_bytes() for d in alone} == alone
 
@@ -660,6 +669,7 @@ def test_a_batch_gives_what_single_runs_give_and_goes_on_after_a_kill(project, m
         again = run_batch("again", transfer_spec(PAIRS))
     assert seen[24:] == [9, 10, 11, 12, *range(1, 13), *range(1, 13)]
     assert again.read_bytes() == whole.read_bytes()
+    assert resumed(again) and resumed(other) and not resumed(whole)
     assert set(finished_batches(whole.parent, transfer.SUFFIX)) == set(lines)
 
 
