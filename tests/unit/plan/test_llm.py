@@ -699,7 +699,7 @@ def test_the_page_names_the_tables_of_the_run_and_counts_its_baselines(plan):
     whole = Plan(load_run(Path("config/paper-lm.yaml")), (), Path("no results"))
     part = Plan(load_run(Path("config.yaml")), (), Path("no results"))
     assert said(whole) == "models to transfer from (Tables 1 and 2)."
-    assert said(part) == "models to transfer from (Table 1); prompts, beside 10 baselines (Table 3)."
+    assert said(part) == "models to transfer from (Table 1); prompts, beside 9 baselines (Table 3)."
 
 
 def test_datasets_of_shared_origin_exclude_each_others_rows():

@@ -388,6 +388,7 @@ def test_no_example_is_an_error():
 def test_a_relative_bias_without_a_rule_is_refused_before_the_training():
     """UMT5 has norms and tables of biases of its own: who leaves out the norms is not to train for nothing."""
     sizes = {"d_model": 16, "d_kv": 4, "d_ff": 24, "num_layers": 2, "num_heads": 4}
+    torch.manual_seed(2)
     model = UMT5ForConditionalGeneration(UMT5Config(vocab_size=VOCABULARY, **sizes))
     with pytest.raises(TypeError, match=r"relative_attention_bias' of type Embedding; exclude its parameters"):
         check_modules(model, lambda name: "norm" not in name)
@@ -399,4 +400,5 @@ def test_a_relative_bias_without_a_rule_is_refused_before_the_training():
 
     check_modules(model, include)
     fast, plain = (fisher(model, [t5_batch()], include=include) for fisher in (diagonal_fisher, loop_fisher))
-    assert all(torch.allclose(fast[name], plain[name], rtol=1e-4, atol=1e-9) for name in plain)
+    for name, expected in plain.items():
+        torch.testing.assert_close(fast[name], expected, rtol=1e-4, atol=1e-5 * float(expected.max()))
