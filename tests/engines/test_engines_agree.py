@@ -1,4 +1,4 @@
-"""vLLM against transformers: the same prompts, the same weights, real texts, both in bfloat16."""
+"""vLLM against transformers: the same prompts, the same weights, real texts, both in fp32."""
 
 from collections.abc import Callable
 

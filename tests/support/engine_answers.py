@@ -35,7 +35,11 @@ class Answers:
 
 def ask(engine: str, folder: Path, requests: list[ScoreRequest], texts: list[tuple[str, str]]) -> Answers:
     settings = EngineSettings(
-        engine=engine, reasoning_tokens=16, max_length=1024, enforce_eager=not torch.cuda.is_available()
+        dtype="float32",
+        engine=engine,
+        reasoning_tokens=16,
+        max_length=1024,
+        enforce_eager=not torch.cuda.is_available(),
     )
     reasoned = [dataclasses.replace(r, user=r.user + COT_LINE, followup="One word: which?") for r in requests[:6]]
     longer = [dataclasses.replace(r, classes=(("not at all",), ("very much", "Yes"))) for r in requests[:8]]
